@@ -34,6 +34,7 @@ REFUSED: Final[tuple[tuple[str, bytes, dict[str, str], int, str], ...]] = (
     ("string", b'"x"', JSON_HEADERS, 422, "invalid"),
     ("null", b"null", JSON_HEADERS, 422, "invalid"),
     ("number", b"5", JSON_HEADERS, 422, "invalid"),
+    ("duplicate key", b'{"metadata": {"a": 1, "a": 2}}', JSON_HEADERS, 422, "invalid"),
     ("no Content-Type", b"{}", {}, 415, "unsupported-media-type"),
     ("form", b"name=x", {"Content-Type": "application/x-www-form-urlencoded"}, 415, "unsupported-media-type"),
     ("invalid form", b"--", {"Content-Type": "multipart/form-data; boundary=x"}, 415, "unsupported-media-type"),

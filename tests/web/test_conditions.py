@@ -19,7 +19,9 @@ class ConditionTests(SynchronousTestCase):
 
     def test_if_match(self) -> None:
         for header, holds in (
-            ("", True),
+            (None, True),
+            ("", False),
+            (" ", False),
             ("*", True),
             (TAG, True),
             (f'"a,b", {TAG}', True),

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.subtest import subtest
 from voxrec.web.errors import BadRequest, TooLarge
-from voxrec.web.json_input import MAX_DEPTH, MAX_VALUES, decode_json, depth_errors, is_shallow
+from voxrec.web.json_input import MAX_DEPTH, MAX_VALUES, decode_json, depth_errors, duplicate_key_errors, is_shallow
 
 
 def nested(levels: int) -> Any:
@@ -31,6 +31,24 @@ class DecodeTests(SynchronousTestCase):
     def test_long_numbers(self) -> None:
         self.assertRaises(TooLarge, decode_json, b"[" + b",".join([b"9" * 4000] * 20) + b"]")
         self.assertEqual(len(decode_json(b"[" + b",".join([b"9" * 999] * 20) + b"]")), 20)
+
+    def test_empty_body(self) -> None:
+        for text in (b"", b" \r\n"):
+            self.assertIn("is empty", self.assertRaises(BadRequest, decode_json, text).detail)
+
+    def test_duplicate_keys(self) -> None:
+        for text, keys in (
+            (b'{"a":1,"b":{"a":1},"c":[{"a":1},{"a":2}]}', []),
+            (b'{"a":1,"a":1}', ["a"]),
+            (b'{"a":1,"\\u0061":2}', ["a"]),
+            (b'{"a":[{"b":1,"c":2,"b":3,"b":4}],"d":1,"a":2}', ["b", "a"]),
+            (b'{"a":' + b"9" * 5000 + b',"a":1e9999}', ["a"]),
+            (b'{"\xc3\xa4":1,"a\xcc\x88":2}', []),  # two names, although they look the same
+        ):
+            with subtest(text[:40]):
+                errors = duplicate_key_errors(text)
+                self.assertEqual([error.field for error in errors], keys)
+                self.assertEqual({error.message for error in errors} - {"duplicate key"}, set())
 
     def test_invalid_json(self) -> None:
         for text in (b"", b"{", b'"\xff"', b'"\\ud800"', b"[" * 100_000, b"1" * 5000, b"NaN"):

@@ -26,6 +26,7 @@ class ParameterTests(SynchronousTestCase):
     def test_timestamp(self, moment: datetime) -> None:
         self.assertEqual(timestamp.parse(moment.isoformat()), moment)
         self.assertEqual(timestamp.parse(moment.isoformat().replace("+00:00", "Z")), moment)
+        self.assertEqual(timestamp.parse(moment.isoformat().replace("+00:00", "z").replace("T", "t")), moment)
         self.assertEqual(timestamp.parse(f"{(moment + timedelta(hours=2)).isoformat()[:-6]}+02:00"), moment)
 
     def test_text(self) -> None:

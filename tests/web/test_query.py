@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.subtest import subtest
 from voxrec.api.recordings.recording_query import metadata_filter
 from voxrec.errors import InvalidInput
 from voxrec.model import RecordingState
@@ -24,6 +25,21 @@ class QueryTests(SynchronousTestCase):
         "q": metadata_filter,
         "from": text,
     }
+
+    def test_undecodable_queries(self) -> None:
+        for raw, problem in (
+            (b"from=%ff", "not percent-encoded UTF-8"),
+            (b"from=%ED%A0%80", "not percent-encoded UTF-8"),
+            (b"&".join([b"limit=1"] * 101), "more than 100 parameters"),
+        ):
+            with subtest(raw[:20]):
+                self.assertIn(problem, self.assertRaises(BadRequest, query_items, raw).detail)
+
+    def test_metadata(self) -> None:
+        self.assertEqual(metadata_filter.parse('{"a":"\\\\u0000"}'), {"a": "\\u0000"})  # a backslash, not U+0000
+        for text_ in ('{"a":"\\u0000"}', '{"a\\u0000":1}', '{"a":1,"a":2}', '{"b":{"a":1,"a":1}}', "[]", '{"a":' * 90):
+            with subtest(text_):
+                self.assertRaises(ValueError, metadata_filter.parse, text_)
 
     @given(st.binary(max_size=60))
     def test_arbitrary_bytes(self, raw: bytes) -> None:

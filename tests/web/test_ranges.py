@@ -21,6 +21,14 @@ class RangeTests(SynchronousTestCase):
             self.assertLessEqual(0, span.start)
             self.assertLessEqual(span.start + span.length, size)
 
+    def test_positions_of_any_length(self) -> None:
+        digits = "9" * 30
+        span = parse_range(f"bytes=5-{digits}", 10)
+        self.assertEqual(None if span is None else (span.start, span.length), (5, 5))
+        span = parse_range(f"bytes=-{digits}", 10)
+        self.assertEqual(None if span is None else (span.start, span.length), (0, 10))
+        self.assertRaises(RangeNotSatisfiable, parse_range, f"bytes={digits}-", 10)
+
     @given(st.integers(0, 5000), st.integers(0, 5000), st.integers(1, 3000))
     def test_is_the_slice(self, first: int, last: int, size: int) -> None:
         content = bytes(n % 256 for n in range(size))

@@ -1,5 +1,7 @@
 """Tests of voxrec.web.root_resource: requests that are refused before they are routed."""
 
+import msgspec
+
 from tests.api.rest_test_case import RestTestCase
 from tests.subtest import subtest
 from tests.web.raw_connection import send_raw
@@ -27,3 +29,42 @@ class HostTests(RestTestCase):
         self.assertEqual(await self.status(version=b"1.0"), 200)
         self.assertEqual(await self.status(b"Host: a", version=b"1.0"), 200)
         self.assertEqual(await self.status(b"Host: a", b"Host: b", version=b"1.0"), 400)
+
+
+class RequestLineTests(RestTestCase):
+    async def respond(self, request_line: str) -> tuple[int, str]:
+        """Return the status, and the detail of a problem."""
+        response = await send_raw(
+            self.port,
+            f"{request_line} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer admin\r\nConnection: close\r\n\r\n".encode(),
+        )
+        head, _, body = response.partition(b"\r\n\r\n")
+        problem = msgspec.json.decode(body) if b"problem+json" in head else {}
+        return int(head.split(b" ")[1]), problem.get("detail", "")
+
+    async def test_methods_are_case_sensitive(self) -> None:
+        for method in ("get", "Get", "head", "put", "G3T"):
+            with subtest(method):
+                status, detail = await self.respond(f"{method} /profiles")
+                self.assertEqual(status, 400)
+                self.assertIn("capital letters", detail)
+
+    async def test_slashes_that_are_percent_encoded_do_not_divide_a_path(self) -> None:
+        profile = await self.add_profile()
+        for path in (f"/profiles%2F{profile.id}", f"/profiles/{profile.id}%2frecordings", "/nodes/a%2Fb"):
+            with subtest(path):
+                status, detail = await self.respond(f"GET {path}")
+                self.assertEqual(status, 404)
+                self.assertIn("slashes", detail)
+        self.assertEqual((await self.respond(f"GET /%70rofiles/{profile.id}"))[0], 200)
+
+    async def test_target_in_absolute_form(self) -> None:
+        profile = await self.add_profile()
+        for url, status in (
+            (f"http://rec.example/profiles/{profile.id}", 200),
+            ("HTTPS://rec.example:8443/profiles?limit=1", 200),
+            ("http://rec.example/nothing", 404),
+            ("http://rec.example", 404),
+        ):
+            with subtest(url):
+                self.assertEqual((await self.respond(f"GET {url}"))[0], status)

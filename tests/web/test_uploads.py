@@ -8,9 +8,11 @@ from uuid import UUID
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.api.audio.audio_test_case import AudioTestCase
+from tests.api.audio.audio_test_case import AudioTestCase, two_tones
+from tests.api.rest_test_case import AUDIO_LIMIT, BODY_LIMIT
 from tests.database import until
-from tests.web.raw_connection import open_connection
+from tests.subtest import subtest
+from tests.web.raw_connection import open_connection, send_raw
 from voxrec.model import RecordingState
 from voxrec.web.errors import TooLarge
 from voxrec.web.uploads import UploadFile, UploadUnavailable, remove_stale_files
@@ -46,6 +48,71 @@ class InterruptedUploadTests(AudioTestCase):
         await connection.closed
         self.assertIn(b"401", connection.received)
         self.assertFalse(path.exists())
+
+
+class RequestLineTests(AudioTestCase):
+    """Requests that Klein routes to an upload are uploads, however they are written."""
+
+    async def upload_by(self, request_line: str) -> int:
+        content = two_tones()
+        response = await send_raw(
+            self.port,
+            f"{request_line} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer admin\r\nContent-Type: audio/wav\r\n"
+            f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n".encode()
+            + content,
+        )
+        return int(response.split(b" ")[1])
+
+    async def test_percent_encoded_path_and_absolute_url(self) -> None:
+        for prefix, name in (("", "%61udio"), ("http://rec.example", "audio"), ("http://rec.example", "audi%6F")):
+            recording = await self.add_pending()
+            with subtest((prefix, name)):
+                self.assertEqual(await self.upload_by(f"PUT {prefix}/recordings/{recording.id}/{name}"), 200)
+                self.assertEqual((await self.recordings.get(recording.id)).state, RecordingState.COMPLETED)
+
+    async def test_refused(self) -> None:
+        recording = await self.add_pending()
+        for method, path, status in (
+            ("put", f"/recordings/{recording.id}/audio", 400),
+            ("PUT", f"/recordings/{recording.id}%2Faudio", 404),
+        ):
+            with subtest((method, path)):
+                self.assertEqual(await self.upload_by(f"{method} {path}"), status)
+        self.assertEqual(self.files(), [])
+
+
+class ExpectContinueTests(AudioTestCase):
+    """A client that waits for 100 Continue does not send a body that is refused anyway."""
+
+    async def head(self, method: str, path: str, media_type: str, length: int, token: str) -> bytes:
+        """Return what is received until the server wants the body, or closes the connection."""
+        connection = await open_connection(self.port)
+        connection.transport.write(
+            f"{method} {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Type: {media_type}\r\n"
+            f"Content-Length: {length}\r\nExpect: 100-continue\r\n\r\n".encode()
+        )
+        await until(lambda: connection.received.endswith(b"Continue\r\n\r\n") or connection.closed.called)
+        connection.transport.abortConnection()
+        await connection.closed
+        return connection.received
+
+    async def test_statuses(self) -> None:
+        recording, profile = await self.add_pending(), await self.add_profile()
+        audio, other = ("PUT", f"/recordings/{recording.id}/audio", "audio/wav"), ("POST", f"/profiles/{profile.id}")
+        for request, length, token, status in (
+            (audio, 1000, "admin", 100),
+            (audio, 1000, "wrong", 401),
+            (audio, 1000, "read", 403),
+            (audio, AUDIO_LIMIT + 1, "admin", 413),
+            (audio, AUDIO_LIMIT + 1, "wrong", 401),
+            ((*other, "application/json"), BODY_LIMIT, "admin", 100),
+            ((*other, "application/json"), BODY_LIMIT + 1, "admin", 413),
+        ):
+            with subtest((request, length, token)):
+                received = await self.head(*request, length, token)
+                self.assertEqual(int(received.split(b" ")[1]), status, received)
+                self.assertEqual(received.count(b"HTTP/1.1"), 1)
+        await until(lambda: not self.files())
 
 
 class UploadFileTests(SynchronousTestCase):

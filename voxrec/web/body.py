@@ -11,7 +11,7 @@ from msgspec import Struct
 from voxrec.conversion import convert_fields
 from voxrec.errors import FieldError, InvalidInput
 from voxrec.web.errors import UnsupportedMedia
-from voxrec.web.json_input import decode_json, depth_errors
+from voxrec.web.json_input import decode_json, depth_errors, duplicate_key_errors, has_nul
 from voxrec.web.partial_update import PartialUpdate, Validator, require_no_errors
 from voxrec.web.request import Request, Upload
 from voxrec.web.response import JSON
@@ -168,7 +168,8 @@ def decode_json_object(request: Request) -> dict[str, Any]:
     """Return the body as a JSON object.
 
     Raises UnsupportedMedia if Content-Type is not JSON, BadRequest if the body cannot be parsed or has too many values,
-    InvalidInput if it is another JSON type, is nested too deeply, or contains U+0000, which PostgreSQL cannot store.
+    InvalidInput if it is another JSON type, is nested too deeply, has a key twice, or contains U+0000, which PostgreSQL
+    cannot store.
     """
     media_type, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
     if media_type != JSON or not {part.replace('"', "") for part in parameters if part} <= {"charset=utf-8"}:
@@ -178,12 +179,13 @@ def decode_json_object(request: Request) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidInput(f"The body must be a JSON object, not of type {_json_type(document)}.")
     require_no_errors(depth_errors(document))
+    require_no_errors(duplicate_key_errors(request.raw_body))
     if b"\\u0000" in request.raw_body:  # U+0000 cannot occur in JSON text unless escaped
         require_no_errors(
             [
                 FieldError(key, "must not contain the character U+0000")
                 for key, value in document.items()
-                if _has_nul([key, value])
+                if has_nul([key, value])
             ]
         )
     return document
@@ -202,15 +204,3 @@ def _require_uncompressed(request: Request) -> None:
 def _json_type(value: object) -> str:
     names = {list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
     return names.get(type(value), "null")
-
-
-def _has_nul(value: object) -> bool:
-    match value:
-        case str():
-            return "\0" in value
-        case list():
-            return any(map(_has_nul, value))
-        case dict():
-            return any(map(_has_nul, [*value, *value.values()]))
-        case _:
-            return False

@@ -14,11 +14,12 @@ from twisted.web.http import Request as HTTPRequest
 
 from voxrec.errors import VoxrecError
 from voxrec.web.connections import LOCAL, Admission, Connection, ConnectionState
-from voxrec.web.errors import BadRequest, RequestTimeout, TooManyRequests
+from voxrec.web.errors import BadRequest, HeadersTooLarge, RequestTimeout, TooManyRequests, UriTooLong
 from voxrec.web.headers import peer_host
 from voxrec.web.login_throttle import source_of
 from voxrec.web.problems import problem_response
 from voxrec.web.proxies import TrustedProxies
+from voxrec.web.request_target import origin_form
 from voxrec.web.uploads import UploadFile
 
 HEAD_TIMEOUT: Final = 20.0  # seconds
@@ -138,10 +139,39 @@ class LimitedChannel(HTTPChannel):
             self._enter(ConnectionState.RECEIVING_HEAD, self.site.deadlines.head)
         super().dataReceived(data)
 
+    def headerReceived(self, line: bytes) -> bool:  # noqa: N802
+        """Handle a header, and return whether it is valid."""
+        try:
+            return bool(super().headerReceived(line))
+        except ValueError:  # a Content-Length of more digits than int() parses
+            self._respondToBadRequestAndDisconnect()
+            return False
+
+    def lineLengthExceeded(self, _line: bytes) -> None:
+        """Respond to a request line or a header that is too long; Twisted would close the connection."""
+        if self.requests:
+            self._refuse_headers()
+        else:
+            self.refuse(UriTooLong(f"The method and the URL have more than {self.MAX_LENGTH} bytes."))
+
     def allHeadersReceived(self) -> None:  # noqa: N802
         """Wait for the body."""
         self._enter(ConnectionState.RECEIVING_BODY, self.site.deadlines.body)
+        self._path = origin_form(self._path)
         super().allHeadersReceived()
+
+    def _send100Continue(self) -> None:  # noqa: N802
+        """Let the request decide whether the client is to send the body (RFC 9110 section 10.1.1)."""
+        self.requests[-1].continue_expected()
+
+    def answer_expectation(self, error: VoxrecError | None) -> None:
+        """Ask the client to send the body, or refuse it because of ``error``."""
+        if self.state is ConnectionState.CLOSING:
+            return
+        if error is None:
+            super()._send100Continue()
+        else:
+            self.refuse(error)
 
     def checkPersistence(self, request: HTTPRequest, version: bytes) -> bool:  # noqa: N802
         """Return whether another request may follow: not on a reserved connection."""
@@ -184,7 +214,14 @@ class LimitedChannel(HTTPChannel):
 
     def _respondToBadRequestAndDisconnect(self) -> None:  # noqa: N802
         """Respond to what is not HTTP, for example an unknown Transfer-Encoding; Twisted would send no body."""
-        self.refuse(BadRequest("The request is not valid HTTP/1.1."))
+        if self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders:
+            self._refuse_headers()
+        else:
+            self.refuse(BadRequest("The request is not valid HTTP/1.1."))
+
+    def _refuse_headers(self) -> None:
+        size, count = self.totalHeadersSize, self.maxHeaders
+        self.refuse(HeadersTooLarge(f"The URL and at most {count} headers may have {size} bytes together."))
 
     def _enter(self, state: ConnectionState, timeout: float) -> None:
         self.state = state

@@ -17,14 +17,17 @@ def etag_of(representation: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The preconditions of a request; empty if the header is absent."""
+    """The preconditions of a request. ``if_match`` None, ``if_none_match`` empty: the header is absent.
 
-    if_match: str = ""
+    An empty If-Match, such as of a client that lost its ETag, is not absent: a change must not overwrite any version.
+    """
+
+    if_match: str | None = None
     if_none_match: str = ""
 
     def require(self, etag: str) -> None:
         """Raise PreconditionFailed unless a change of the version with this tag is permitted."""
-        if self.if_match and not _lists(self.if_match, etag):
+        if self.if_match is not None and not _lists(self.if_match, etag):
             raise PreconditionFailed(f"If-Match does not list the current version, {etag}.", {"ETag": etag})
         if self.unchanged(etag):
             raise PreconditionFailed(f"If-None-Match lists the current version, {etag}.", {"ETag": etag})

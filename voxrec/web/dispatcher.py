@@ -24,14 +24,14 @@ from voxrec.web.auth import AccessControl, Principal, Role
 from voxrec.web.body import FileBody
 from voxrec.web.concurrency import ConcurrencyLimit
 from voxrec.web.content_negotiation import accepts
-from voxrec.web.errors import NotAcceptable, TooLarge
+from voxrec.web.errors import NotAcceptable
 from voxrec.web.headers import headers_of, peer_host
 from voxrec.web.problems import allowed_methods, problem_response
 from voxrec.web.request import Request
 from voxrec.web.response import Response
 from voxrec.web.response_writer import ResponseWriter
 from voxrec.web.route import RequestHandler, Route
-from voxrec.web.uploads import UploadFile
+from voxrec.web.uploads import UploadFile, body_too_large
 
 ResponseObserver = Callable[[str, str, int, float], None]
 """Called when a response begins: path of the route or UNMATCHED_PATH, method, status, seconds since the request."""
@@ -230,7 +230,7 @@ class Dispatcher:
         if route.produces is not None and not accepts(headers.get("accept", ""), route.produces):
             raise NotAcceptable(f"This resource is {route.produces}, which the Accept header excludes.")
         if len(raw_body) > self._body_limit:
-            raise TooLarge(f"The body must have at most {self._body_limit} bytes.")
+            raise body_too_large(self._body_limit)
         if upload is not None:
             upload.require_complete()
         request = Request(

@@ -77,6 +77,20 @@ class TooLarge(RestError):
     code = "too-large"
 
 
+class UriTooLong(RestError):
+    """The method and the URL together are too long."""
+
+    status = 414
+    code = "uri-too-long"
+
+
+class HeadersTooLarge(RestError):
+    """The headers are too large or too many."""
+
+    status = 431
+    code = "headers-too-large"
+
+
 class UnsupportedMedia(RestError):
     """The Content-Type or the Content-Encoding of the body is not supported."""
 

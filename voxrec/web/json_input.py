@@ -4,6 +4,7 @@ The reactor decodes and validates a body in one step, during which no call is se
 empty arrays takes 400 ms to decode; therefore the number of its values is bounded before it is decoded.
 """
 
+import json
 from typing import Any, Final
 
 import msgspec
@@ -32,12 +33,33 @@ def decode_json(text: bytes) -> Any:
             raise TooLarge(f"The body has too many values; at most {MAX_VALUES} are allowed.")
         if b"0" * _MAX_DIGITS in text.translate(_DIGITS):
             raise TooLarge(f"The body has a number that is too long; at most {_MAX_DIGITS} digits are allowed.")
+    if not text.strip():
+        raise BadRequest("The body is empty; it must be a JSON text.")
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"The body is not valid JSON: {error}.") from error
     except RecursionError as error:
         raise BadRequest(f"The body is nested too deeply; at most {MAX_DEPTH} levels are allowed.") from error
+
+
+def duplicate_key_errors(text: bytes) -> list[FieldError]:
+    """Return an error for each key that an object of valid JSON text has several times (RFC 8259 section 4).
+
+    Decoders disagree about which of its values counts, so that the client may not get what it asks for.
+    """
+    keys: dict[str, None] = {}
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        if len(pairs) > 1 and len(dict(pairs)) < len(pairs):
+            seen: set[str] = set()
+            for key, _ in pairs:
+                if key in seen:
+                    keys[key] = None
+                seen.add(key)
+
+    json.loads(text, object_pairs_hook=check, parse_int=str, parse_float=str)  # no time for numbers
+    return [FieldError(key, "duplicate key") for key in keys]
 
 
 def depth_errors(document: dict[str, Any]) -> list[FieldError]:
@@ -62,3 +84,16 @@ def is_shallow(value: object, max_depth: int) -> bool:
             for item in (container.values() if isinstance(container, dict) else container)
         ]
     return False
+
+
+def has_nul(value: object) -> bool:
+    """Return whether a text or a key in a decoded value has the character U+0000."""
+    match value:
+        case str():
+            return "\0" in value
+        case list():
+            return any(map(has_nul, value))
+        case dict():
+            return any(map(has_nul, [*value, *value.values()]))
+        case _:
+            return False

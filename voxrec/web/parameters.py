@@ -29,7 +29,7 @@ def text(value: str) -> str:
 def timestamp(value: str) -> datetime:
     """A date and time with UTC offset (RFC 3339)."""
     try:
-        parsed = datetime.fromisoformat(value)
+        parsed = datetime.fromisoformat(value.upper())  # RFC 3339 permits t and z
         if parsed.tzinfo is not None:
             return parsed.astimezone(UTC)
     except (ValueError, OverflowError):

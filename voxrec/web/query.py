@@ -58,8 +58,10 @@ def query_items(raw_query: bytes) -> list[tuple[str, str]]:
             errors="strict",
             max_num_fields=MAX_PARAMETERS,
         )
+    except UnicodeDecodeError as error:
+        raise BadRequest("The query is not percent-encoded UTF-8.") from error
     except ValueError as error:
-        raise BadRequest(f"The query is not UTF-8, or has more than {MAX_PARAMETERS} parameters.") from error
+        raise BadRequest(f"The query has more than {MAX_PARAMETERS} parameters.") from error
 
 
 def parse_query(items: list[tuple[str, str]], parameters: QueryParameters) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Final
 from voxrec.web.errors import RangeNotSatisfiable
 from voxrec.web.request import Request
 
-# 19 digits suffice for any file, and bound the cost of int()
-_SINGLE_RANGE: Final = re.compile(r"bytes=[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*", re.IGNORECASE)
+# the number of digits is limited, because the time that int() takes is quadratic in it
+_SINGLE_RANGE: Final = re.compile(r"bytes=[ \t]*([0-9]{0,1000})-([0-9]{0,1000})[ \t]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class Request:
     @property
     def conditions(self) -> Conditions:
         """The preconditions If-Match and If-None-Match."""
-        return Conditions(self.headers.get("if-match", ""), self.headers.get("if-none-match", ""))
+        return Conditions(self.headers.get("if-match"), self.headers.get("if-none-match", ""))
 
     @property
     def user_agent(self) -> str:

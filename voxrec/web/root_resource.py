@@ -7,10 +7,10 @@ from klein.resource import KleinResource
 from twisted.web.resource import Resource
 from twisted.web.server import Request as HTTPRequest
 
-from voxrec.errors import NotFound
 from voxrec.web.cors import Cors
 from voxrec.web.errors import BadRequest
 from voxrec.web.problems import problem_response
+from voxrec.web.request_target import decoded_path
 
 _COMMON_HEADERS: Final = {
     b"Server": b"voxrec",
@@ -23,6 +23,7 @@ _COMMON_HEADERS: Final = {
     b"X-Frame-Options": b"DENY",
 }
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?")
+_METHOD: Final = re.compile(rb"[A-Z]+")
 _STRICT_TRANSPORT_SECURITY: Final = "max-age=31536000"  # one year in seconds
 
 
@@ -59,14 +60,9 @@ class RootResource(Resource):
 def _require_routable(request: HTTPRequest) -> None:
     """Raise NotFound or BadRequest for a request that Klein would misinterpret or fail on."""
     _require_host(request)
-    if request.path.startswith(b"//"):  # Klein would remove the first slash, so a resource would have two URLs
-        raise NotFound("There is no such resource. Paths begin with a single slash.")
-    try:
-        request.method.decode("ascii")
-        request.path.decode("ascii")
-        b"/".join(request.postpath or []).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadRequest("The method or path is not percent-encoded UTF-8.") from error
+    if not _METHOD.fullmatch(request.method):  # Klein would take "get" for GET
+        raise BadRequest("Methods are words in capital letters, such as GET (RFC 9110 section 9.1).")
+    decoded_path(request.path)
 
 
 def _require_host(request: HTTPRequest) -> None:

@@ -22,7 +22,8 @@ from voxrec.web.channel import Deadlines, LimitedChannel
 from voxrec.web.connections import Admission, Connection, ConnectionLimits, Connections
 from voxrec.web.headers import headers_of, peer_host
 from voxrec.web.proxies import TrustedProxies
-from voxrec.web.uploads import UploadFile
+from voxrec.web.request_target import decoded_path
+from voxrec.web.uploads import UploadFile, body_too_large
 
 REQUESTS_PER_TURN: Final = 2  # requests that are processed in one iteration of the reactor
 IDLE_TIMEOUT: Final = 60.0  # seconds without data after which a connection is closed, within a request or between two
@@ -202,7 +203,10 @@ class _LimitedRequest(ServerRequest):
         self._site: RestSite = self.channel.site
         self._client_address: IAddress | None = None
         self._is_secure: bool | None = None
+        self._body_limit = body_limit
         self._remaining = body_limit + 1  # one byte more shows that the body is too large
+        self._is_too_large = False
+        self._is_continue_expected = False
         self._upload_policy = upload_policy
 
     def process(self) -> None:
@@ -248,12 +252,13 @@ class _LimitedRequest(ServerRequest):
     def gotLength(self, length: int | None) -> None:  # noqa: N802
         """Prepare for the body: the headers have been received."""
         # The request itself learns its method and path after the body; the channel knows them, as it does the headers.
-        method, target = (part.decode("latin-1") for part in (self.channel._command, self.channel._path))  # noqa: SLF001
-        path = target.partition("?")[0]
+        method = self.channel._command.decode("latin-1")  # noqa: SLF001
+        path = _path_of(self.channel._path)  # noqa: SLF001
         if not self.channel.is_permitted(path):
             return
         upload = None if self._upload_policy is None else self._upload_policy.upload_for(method, path)
         if self._upload_policy is None or upload is None:
+            self._is_too_large = length is not None and length >= self._remaining
             super().gotLength(None if length is None else min(length, self._remaining))
             return
         self.content = upload
@@ -271,6 +276,17 @@ class _LimitedRequest(ServerRequest):
             upload.set_admission(_UnexpectedError(error))
         if getattr(self, "channel", None) is not None:
             self.channel.transport.resumeProducing()
+            if self._is_continue_expected:
+                self.channel.answer_expectation(upload.refusal)
+
+    def continue_expected(self) -> None:
+        """Handle ``Expect: 100-continue``: ask for the body, or respond at once if it would be refused."""
+        if not isinstance(self.content, UploadFile):
+            self.channel.answer_expectation(body_too_large(self._body_limit) if self._is_too_large else None)
+        elif self.content.is_admission_known:
+            self.channel.answer_expectation(self.content.refusal)
+        else:
+            self._is_continue_expected = True
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
         """Keep a part of the body."""
@@ -280,6 +296,14 @@ class _LimitedRequest(ServerRequest):
         kept = data[: self._remaining]
         self._remaining -= len(kept)
         super().handleContentChunk(kept)
+
+
+def _path_of(target: bytes) -> str:
+    """Return the decoded path of a request; empty if no route can match it."""
+    try:
+        return decoded_path(target.partition(b"?")[0])
+    except VoxrecError:
+        return ""
 
 
 class _UnexpectedError(VoxrecError):

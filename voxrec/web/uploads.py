@@ -36,6 +36,7 @@ class UploadFile:
         self._max_size = max_size
         self._remaining = max_size + 1  # one byte more shows that the body is too large
         self._admission: Deferred[Principal | VoxrecError] = Deferred()
+        self._refused: VoxrecError | None = None
         self._error: VoxrecError | None = None
         self._detached = False
         try:
@@ -55,6 +56,7 @@ class UploadFile:
     def set_admission(self, admission: Principal | VoxrecError) -> None:
         """Set the principal of the request, or the error that refuses it; then nothing more is stored."""
         if isinstance(admission, VoxrecError):
+            self._refused = admission
             self._remaining = 0
         self._admission.callback(admission)
 
@@ -65,12 +67,22 @@ class UploadFile:
             raise admission
         return admission
 
+    @property
+    def is_admission_known(self) -> bool:
+        """Whether ``set_admission`` was called."""
+        return self._admission.called
+
+    @property
+    def refusal(self) -> VoxrecError | None:
+        """Why the body would be refused, as far as that is known before it is received; None: it is wanted."""
+        if self._refused is None and self.size > self._max_size:
+            return TooLarge(f"The file must have at most {self._max_size} bytes.")
+        return self._refused or self._error
+
     def require_complete(self) -> None:
         """Raise TooLarge or UploadUnavailable unless the body was stored completely."""
-        if self.size > self._max_size:
-            raise TooLarge(f"The file must have at most {self._max_size} bytes.")
-        if self._error is not None:
-            raise self._error
+        if self.refusal is not None:
+            raise self.refusal
 
     def detach(self) -> None:
         """Flush the file, and keep it until ``discard`` is called."""
@@ -121,6 +133,11 @@ class UploadFile:
         """Remove the file, unless it was detached."""
         if not self._detached:
             self.discard()
+
+
+def body_too_large(limit: int) -> TooLarge:
+    """Return the error of a body that is kept in memory."""
+    return TooLarge(f"The body must have at most {limit} bytes.")
 
 
 def remove_stale_files(directory: Path) -> None:

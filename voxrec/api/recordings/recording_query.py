@@ -16,7 +16,7 @@ from voxrec.model import Position, Recording, RecordingSort, RecordingState, Sor
 from voxrec.model.fields import TAG
 from voxrec.model.recording_query import MAX_DURATION, SEARCH
 from voxrec.store.recording_filter import RecordingFilter
-from voxrec.web.json_input import MAX_DEPTH, is_shallow
+from voxrec.web.json_input import MAX_DEPTH, duplicate_key_errors, has_nul, is_shallow
 from voxrec.web.pagination import PAGINATION, Positions, encode_cursor
 from voxrec.web.pagination import cursor as time_cursor
 from voxrec.web.parameters import MAX_TEXT_LENGTH, one_of, some_of, text, timestamp, uuids
@@ -42,8 +42,9 @@ def metadata_filter(value: str) -> dict[str, Any]:
     if (
         not isinstance(metadata, dict)
         or len(value) > _MAX_METADATA_LENGTH
-        or "\\u0000" in value
         or not is_shallow(metadata, MAX_DEPTH)
+        or has_nul(metadata)
+        or duplicate_key_errors(value.encode())
     ):
         raise ValueError('must be a JSON object that the metadata contain, such as {"customer":"42"}')
     return metadata
