@@ -1,10 +1,11 @@
 """Tests of voxrec.conversion."""
 
 import enum
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import msgspec
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 from twisted.trial.unittest import SynchronousTestCase
@@ -27,6 +28,10 @@ class Example(Struct, rename="camel"):
     count: Annotated[int, Meta(ge=1)] = 1
     colour: Colour | None = None
     channels: Literal[1, 2] = 1
+
+
+class WithTime(Struct):
+    at: datetime | None = None
 
 
 class Required(Struct):
@@ -55,6 +60,7 @@ class ConvertFieldsTests(SynchronousTestCase):
         self.assertEqual(values, {"some_text": "x"})
         self.assertEqual([error.field for error in errors], ["count"])
 
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
     @given(st.dictionaries(st.sampled_from(sorted(FIELD_NAMES)), ANY_VALUE))
     def test_all_fields_together_give_the_same_as_each_alone(self, values: dict[str, object]) -> None:
         alone: dict[str, object] = {}
@@ -65,6 +71,21 @@ class ConvertFieldsTests(SynchronousTestCase):
     def test_an_integral_float_is_an_integer(self) -> None:
         self.assertEqual(convert_fields(Example, {"count": 5.0}), ({"count": 5}, []))
         self.assertEqual(self.errors(count=5.5), ["count: invalid value 5.5: Expected int, got float"])
+
+    def test_times_are_in_utc(self) -> None:
+        for text, expected in (
+            ("2026-01-31T09:30:00Z", datetime(2026, 1, 31, 9, 30, tzinfo=UTC)),
+            ("2026-01-31T10:30:00+01:00", datetime(2026, 1, 31, 9, 30, tzinfo=UTC)),
+            ("2026-01-31T09:30:00", datetime(2026, 1, 31, 9, 30)),
+        ):
+            values, errors = convert_fields(WithTime, {"at": text})
+            self.assertEqual((repr(values), errors), (repr({"at": expected}), []))
+        for text in ("0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01"):
+            for others in ({}, {"unknown": 1}):
+                values, errors = convert_fields(WithTime, {"at": text, **others})
+                self.assertEqual(values, {})
+                self.assertEqual(errors[0].field, "at")
+                self.assertIn("years 1 to 9999", errors[0].message)
 
     def test_an_unknown_key(self) -> None:
         self.assertEqual(

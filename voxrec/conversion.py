@@ -4,6 +4,7 @@ msgspec stops at the first invalid field of a struct; therefore, if any is inval
 """
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
@@ -26,7 +27,8 @@ def convert_fields(
     """Convert ``values`` to the types of the fields of ``struct_type``.
 
     Return the converted values by attribute name, and an error for each key that is unknown, in ``read_only``, or has
-    a value of the wrong type or outside its range. Missing fields are not reported.
+    a value of the wrong type or outside its range. Missing fields are not reported. Times are returned in UTC, as
+    PostgreSQL returns them, and must be in the years that Python represents there, 1 to 9999.
 
     ``path`` is the prefix of the field names in errors (``mail.``). The value of a key in ``secret`` is never part of
     a message. ``dec_hook`` converts types that msgspec does not know (see `msgspec.convert`).
@@ -35,7 +37,7 @@ def convert_fields(
     if fields.keys() >= values.keys() and not read_only.intersection(values):
         try:
             return _convert_together(struct_type, values, dec_hook), []
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, OverflowError):
             pass  # find out about each field
     converted: dict[str, Any] = {}
     field_errors: list[FieldError] = []
@@ -48,10 +50,10 @@ def convert_fields(
             field_errors.append(FieldError(name, "read-only field; voxrec sets it"))
         else:
             try:
-                converted[fields[key].name] = msgspec.convert(
-                    _integral_to_int(value), fields[key].type, dec_hook=dec_hook
+                converted[fields[key].name] = _in_utc(
+                    msgspec.convert(_integral_to_int(value), fields[key].type, dec_hook=dec_hook)
                 )
-            except msgspec.ValidationError as error:
+            except (msgspec.ValidationError, OverflowError) as error:
                 invalid = "invalid value" if key in secret else f"invalid value {_abbreviate(value)}"
                 field_errors.append(FieldError(name, f"{invalid}: {_reason(error, fields[key].type)}"))
     return converted, field_errors
@@ -64,7 +66,9 @@ def _convert_together(
     partial = msgspec.convert(
         {key: _integral_to_int(value) for key, value in values.items()}, _partial(struct_type), dec_hook=dec_hook
     )
-    return {name: value for name, value in msgspec.structs.asdict(partial).items() if value is not msgspec.UNSET}
+    return {
+        name: _in_utc(value) for name, value in msgspec.structs.asdict(partial).items() if value is not msgspec.UNSET
+    }
 
 
 @cache
@@ -88,13 +92,20 @@ def _integral_to_int(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _in_utc(value: Any) -> Any:
+    """Return a time with another UTC offset as time in UTC, and other values unchanged. Raises OverflowError."""
+    return value.astimezone(UTC) if isinstance(value, datetime) and value.utcoffset() else value
+
+
 def _abbreviate(value: object) -> str:
     text = repr(value[: _VALUE_LIMIT + 1] if isinstance(value, str) else value)
     return text if len(text) <= _VALUE_LIMIT else f"{text[:_VALUE_LIMIT]}…"
 
 
-def _reason(error: msgspec.ValidationError, type_: Any) -> str:
+def _reason(error: msgspec.ValidationError | OverflowError, type_: Any) -> str:
     """Return msgspec's message, and the allowed values of an enumeration, or an example of a regular expression."""
+    if isinstance(error, OverflowError):
+        return "must be a time in the years 1 to 9999, in UTC"
     text = str(error).replace(" - at `$", " - at `").replace("`", "")
     info = msgspec.inspect.type_info(type_)
     if allowed := [str(value) for value in _enumerated_values(info)]:

@@ -26,8 +26,10 @@ class StatementTests(DatabaseTestCase):
         for value in ("nul \0", "half \ud800"):
             with self.assertRaises(InvalidInput):
                 await self.pool.query("SELECT %s", (value,))
-        with self.assertRaises(InvalidInput):
-            await self.pool.query("SELECT %s::int", ("many",))
+        with self.assertRaises(InvalidInput) as caught:
+            await self.pool.query("SELECT %s::int FROM pg_class", ("many",))
+        self.assertIn("many", caught.exception.detail)
+        self.assertNotIn("pg_class", caught.exception.detail)
         with self.assertRaises(InvalidInput):
             await self.pool.query("SELECT %s::jsonb", (r'"\u0000"',))
 

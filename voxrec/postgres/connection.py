@@ -132,7 +132,7 @@ class Connection(DirectConnection):
         except _UNAVAILABLE as error:
             raise StoreUnavailable(one_line(error)) from error
         except (psycopg2.DataError, ValueError) as error:  # ValueError: a string with NUL or half a surrogate pair
-            raise InvalidInput(f"PostgreSQL cannot store this: {one_line(error)}") from error
+            raise InvalidInput(f"PostgreSQL cannot store this: {_without_sql(error)}") from error
         finally:
             if self.pollable().closed:
                 self.on_closed("the connection was lost")
@@ -209,3 +209,9 @@ async def open_connection(
             history.last_server = server
             return connection
     raise StoreUnavailable("; ".join(problems))
+
+
+def _without_sql(error: psycopg2.DataError | ValueError) -> str:
+    """Return what is wrong with a value, without the part of the statement in which it is."""
+    diagnostics = getattr(error, "diag", None)
+    return getattr(diagnostics, "message_primary", None) or one_line(error)

@@ -28,6 +28,18 @@ class PasswordsTests(TestCase):
         self.assertTrue(await self.passwords.matches("correct horse", hashed))
         self.assertFalse(await self.passwords.matches("Correct horse", hashed))
 
+    async def test_a_password_matches_in_each_unicode_normalization(self) -> None:
+        composed, decomposed = "p\u00e4ssw\u00f6rter", "pa\u0308sswo\u0308rter"
+        for password in (composed, decomposed):
+            for hashed in (await self.passwords.hash(password), hash_password(password)):
+                for entered in (composed, decomposed):
+                    self.assertTrue(await self.passwords.matches(entered, hashed), (password, entered))
+                self.assertFalse(await self.passwords.matches("passworter", hashed))
+
+    async def test_a_hash_of_an_earlier_version_still_matches(self) -> None:
+        decomposed = "pa\u0308sswo\u0308rter"
+        self.assertTrue(await self.passwords.matches(decomposed, _HASHER.hash(decomposed)))
+
     async def test_no_password_matches_no_hash_or_a_broken_one(self) -> None:
         for hashed in (None, "", "$argon2id$v=19$broken"):
             self.assertFalse(await self.passwords.matches("of no user", hashed), hashed)

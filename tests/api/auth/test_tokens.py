@@ -35,6 +35,15 @@ class TokenRouteTests(RestTestCase):
             self.assertEqual((await self.request(method, path)).status, 404)
         self.assertEqual((await self.request("GET", "/tokens")).json, [])
 
+    async def test_times_are_returned_in_utc_and_within_the_years_that_can_be_read_again(self) -> None:
+        created = await self.create(expiresAt="2099-01-01T00:30:00+02:00")
+        self.assertEqual(created.json["expiresAt"], "2098-12-31T22:30:00Z")
+        retrieved = await self.request("GET", f"/tokens/{created.json['id']}")
+        self.assertEqual((retrieved.json["expiresAt"], retrieved.etag), (created.json["expiresAt"], created.etag))
+        refused = await self.create(expiresAt="9999-12-31T23:59:59-00:01")  # the year 10000 in UTC
+        self.assertEqual((refused.status, refused.error_fields), (422, ["expiresAt"]))
+        self.assertEqual((await self.request("GET", "/tokens")).json, [retrieved.json])
+
     async def test_only_a_hash_of_the_secret_is_stored(self) -> None:
         secret = (await self.create()).json["token"]
         [(stored,)] = await self.pool.query("SELECT tokens::text FROM tokens")

@@ -39,6 +39,8 @@ INVALID: Final[tuple[tuple[dict[str, Any], set[str]], ...]] = (
     ({"startedAt": "yesterday"}, {"startedAt"}),
     ({"startedAt": "2025-01-31T09:30:00"}, {"startedAt"}),
     ({"startedAt": "2025-01-31T09:30:00Z", "endedAt": "2025-01-31T09:29:00Z"}, {"endedAt"}),
+    ({"startedAt": "0001-01-01T00:00:00+00:01"}, {"startedAt"}),
+    ({"endedAt": "9999-12-31T23:59:59-23:59"}, {"endedAt"}),
     ({"from": "x" * 256}, {"from"}),
     ({"to": "a\0"}, {"to"}),
     ({"hangupCause": 128}, {"hangupCause"}),

@@ -3,6 +3,7 @@
 import secrets
 from base64 import b64encode
 from typing import Final
+from unicodedata import normalize
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
@@ -30,7 +31,7 @@ _NO_HASH: Final = _hash_of_no_password(_HASHER)
 
 def hash_password(password: str) -> str:
     """Return the hash of a new password, with its parameters and a salt."""
-    return _HASHER.hash(password)
+    return _HASHER.hash(_normalized(password))
 
 
 class Passwords:
@@ -53,7 +54,17 @@ class Passwords:
         return verified and hashed is not None
 
 
+def _normalized(password: str) -> str:
+    """Return a password in composed form (NFC, RFC 8265 section 4.2): not all keyboards compose letters."""
+    return normalize("NFC", password)
+
+
 def _verify(password: str, hashed: str) -> bool:
+    # earlier versions hashed passwords as they were entered
+    return any(_matches(entered, hashed) for entered in dict.fromkeys((_normalized(password), password)))
+
+
+def _matches(password: str, hashed: str) -> bool:
     try:
         return _HASHER.verify(hashed, password)
     except (Argon2Error, InvalidHashError):
