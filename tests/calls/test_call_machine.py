@@ -10,7 +10,7 @@ from tests.calls.fake_asterisk import INBOUND, SETTINGS, CallFixture
 from voxrec.ari.transport import AriResponseError
 from voxrec.calls.channels.takeover_state import CALL_VARIABLE, decode_takeover_state
 from voxrec.calls.signalling.causes import Cause
-from voxrec.calls.transfers.transfer import TransferRequest
+from voxrec.calls.transfers.transfer_core import TransferRequest
 from voxrec.model import RecordingState, RecordPrompt, Side
 
 PLACE = ["POST bridges/voxrec-CALL-bridge", "POST channels/create"]

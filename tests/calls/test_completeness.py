@@ -8,7 +8,7 @@ from voxrec.calls.call_machine import call_machine
 from voxrec.calls.recording.monitor import monitor_machine
 from voxrec.calls.recording.pause import pause_machine
 from voxrec.calls.recording.recording_log import recording_log_machine
-from voxrec.calls.transfers.transfer import transfer_machine
+from voxrec.calls.transfers.transfer_machine import transfer_machine
 
 
 class CompletenessTests(SynchronousTestCase):

@@ -5,7 +5,7 @@ from typing import Any
 from tests.calls.fake_asterisk import CallFixture
 from tests.calls.test_call_machine import answered, ringing
 from tests.calls.transfers.test_replacements import TAKER, ReplacementTestCase
-from tests.calls.transfers.test_transfer import REQUEST, leg_of
+from tests.calls.transfers.test_transfer_machine import REQUEST, leg_of
 from voxrec.ari.transport import AriResponseError
 from voxrec.calls.channels.ids import owner_of
 from voxrec.model import RecordPrompt, Side

@@ -17,7 +17,7 @@ from voxrec.calls.channels.steps import Steps
 from voxrec.calls.signalling.causes import Cause
 from voxrec.calls.signalling.sip_status import status_of_cause
 from voxrec.calls.transfers.replacements import Replacements, ReplacingChannel
-from voxrec.calls.transfers.transfer import TransferCore, TransferInputs, TransferRequest
+from voxrec.calls.transfers.transfer_core import TransferCore, TransferInputs, TransferRequest
 from voxrec.deadline import Deadline
 from voxrec.deferreds import gather
 from voxrec.model import CallState, EventType

@@ -1,7 +1,7 @@
 """The call machine: every path of a call from the caller's INVITE until nothing of it is left in Asterisk.
 
 Events from Asterisk, requests from REST and the outcomes of commands are its inputs. The machines of transfers,
-recordings and pauses (in the modules `transfer`, `monitor`, `recording_log` and `pause`) are subordinate to it.
+recordings and pauses (in the modules `transfer_machine`, `monitor`, `recording_log` and `pause`) are subordinate to it.
 """
 
 from collections.abc import Callable

@@ -21,7 +21,7 @@ from voxrec.calls.recording.new_recording import new_recording, requires_prompt
 from voxrec.calls.recording.recorder import Recorder
 from voxrec.calls.recording.recording_commands import NARROWBAND, WIDEBAND, RecordingCommands
 from voxrec.calls.recording.recording_log import RecordingSink
-from voxrec.calls.transfers.transfer import TRANSFER_REFUSED
+from voxrec.calls.transfers.transfer_core import TRANSFER_REFUSED
 from voxrec.model import ANNOUNCEMENT_FAILED, Recording, RecordPrompt, Side
 from voxrec.model.reasons import DISK_FULL
 

@@ -10,7 +10,7 @@ from voxrec.calls.call_states import CallStates
 from voxrec.calls.channels.resources import RECORDING
 from voxrec.calls.signalling.causes import Cause
 from voxrec.calls.signalling.sip_status import LOOP_DETECTED
-from voxrec.calls.transfers.transfer import TRANSFER_REFUSED
+from voxrec.calls.transfers.transfer_core import TRANSFER_REFUSED
 from voxrec.model import CallState, Side
 
 _VOXREC: Final = "voxrec"  # as the party that ended a call

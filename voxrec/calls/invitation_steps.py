@@ -9,7 +9,7 @@ from voxrec.calls.call_core import CallCore, CallInputs
 from voxrec.calls.call_states import CallStates
 from voxrec.calls.setup_steps import place
 from voxrec.calls.signalling.causes import Cause
-from voxrec.calls.transfers.transfer import TransferRequest
+from voxrec.calls.transfers.transfer_core import TransferRequest
 from voxrec.model import CallState, Side
 
 _VOXREC: Final = "voxrec"  # as the party that ended a call

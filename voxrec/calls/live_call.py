@@ -28,7 +28,8 @@ from voxrec.calls.signalling.sip_status import FIRST_FINAL_FAILURE, nearest_caus
 from voxrec.calls.transfer_announcements import TransferAnnouncements, is_transfer_announcement
 from voxrec.calls.transfers.redirects import Redirects
 from voxrec.calls.transfers.replacements import Replacements, ReplacingChannel
-from voxrec.calls.transfers.transfer import TransferCore, TransferRequest, transfer_machine
+from voxrec.calls.transfers.transfer_core import TransferCore, TransferRequest
+from voxrec.calls.transfers.transfer_machine import transfer_machine
 from voxrec.clock import SteadyClock, utc_now
 from voxrec.errors import Conflict
 from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording, RtpCounters, Side

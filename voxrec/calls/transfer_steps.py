@@ -5,7 +5,7 @@ from automat import pep614
 from voxrec.calls import replacement_steps
 from voxrec.calls.call_core import CallCore, CallInputs
 from voxrec.calls.call_states import CallStates
-from voxrec.calls.transfers.transfer import TransferRequest
+from voxrec.calls.transfers.transfer_core import TransferRequest
 from voxrec.model import CallState
 
 

@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.calls.fake_asterisk import CallFixture
 from tests.calls.test_call_machine import answered, ringing, talking
 from voxrec.calls.recording.holds import Holds
-from voxrec.calls.transfers.transfer import TransferRequest
+from voxrec.calls.transfers.transfer_core import TransferRequest
 from voxrec.model import Side, TimelineEntry
 
 

@@ -10,7 +10,7 @@ from tests.calls.recording.test_pause import MUTE
 from tests.calls.test_call_machine import ANNOUNCE, answered, placed, ringing, talking
 from tests.calls.test_call_recording import announcing, end, timeline
 from voxrec.calls.signalling.causes import Cause
-from voxrec.calls.transfers.transfer import TransferRequest
+from voxrec.calls.transfers.transfer_core import TransferRequest
 from voxrec.errors import AsteriskUnavailable
 from voxrec.model import RecordingState, RecordPrompt, Side
 

@@ -16,7 +16,7 @@ from voxrec.calls.channels.takeover_state import CALL_VARIABLE
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.recording.recording_commands import MONITOR_VARIABLE
 from voxrec.calls.stasis.reconciliation import OrphanedChannels
-from voxrec.calls.transfers.transfer import TransferRequest
+from voxrec.calls.transfers.transfer_core import TransferRequest
 from voxrec.model import Recording, RecordingState
 
 CALLER = make_caller()

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.calls.fake_asterisk import SETTINGS, CallFixture
 from voxrec.calls.signalling.causes import Cause
-from voxrec.calls.transfers.transfer import TransferRequest
+from voxrec.calls.transfers.transfer_core import TransferRequest
 from voxrec.model import CallState
 
 LEG_NAME = "PJSIP/trunk-00000001"

@@ -5,13 +5,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.calls.fake_asterisk import CallFixture, ProcessFixture, ProfileDirectory, make_profile
 from tests.calls.test_admission import make_caller
 from tests.calls.test_call_machine import answered, placed, ringing, talking
-from tests.calls.transfers.test_transfer import announcing, ending, requested, target_ringing
+from tests.calls.transfers.test_transfer_machine import announcing, ending, requested, target_ringing
 from voxrec.ari import events
 from voxrec.calls.channels.takeover_state import CALL_VARIABLE, PAUSE_VARIABLE, decode_takeover_state
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.signalling.causes import Cause
 from voxrec.calls.transfers.replacements import ReplacingChannel
-from voxrec.calls.transfers.transfer import TransferRequest, is_placeholder
+from voxrec.calls.transfers.transfer_core import TransferRequest, is_placeholder
 from voxrec.model import Side
 
 TAKER = ReplacingChannel("1700.9", "PJSIP/trunk-9", answered=True)

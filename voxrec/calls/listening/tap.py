@@ -6,7 +6,7 @@ again then, on the channel that is the far end's by that time.
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, cast
 
 from automat import TypeMachineBuilder, pep614
 from twisted.internet.defer import Deferred
@@ -17,6 +17,10 @@ from twisted.python.failure import Failure
 from voxrec.deadline import Deadline
 from voxrec.machine_builder import build
 
+if TYPE_CHECKING:
+    from automat._typed import TypedState  # which automat does not export
+
+State: TypeAlias = "TypedState[TapInputs, TapCore]"
 RETRY_INTERVAL: Final = 0.25
 """Seconds until the audio of a call is requested again, because its far end is being replaced."""
 GIVE_UP_AFTER: Final = 60.0
@@ -97,109 +101,142 @@ class TapCore:
         assert connection is not None, "there is a connection in this state"
         Deferred.fromCoroutine(connection.remove()).addCallback(lambda _: inputs.removed()).addErrback(self._report)
 
+    def stop_timers(self) -> None:
+        """Stop both timers."""
+        self.retry_timer.cancel()
+        self.patience.cancel()
+
     def _report(self, failure: Failure) -> None:
         self.log.failure("an outcome of live listening could not be processed", failure)
 
 
+@dataclass(frozen=True, slots=True)
+class _States:
+    """The states of the tap machine.
+
+    `starting` is the first attempt, whose failure the listener is told. `interrupted` lasts until what was in Asterisk
+    is removed, so that the decoders of the far end's channel are new; `waiting` until the next attempt, `reopening`.
+    """
+
+    idle: State
+    starting: State
+    listening: State
+    interrupted: State
+    waiting: State
+    reopening: State
+    closing: State
+    closed: State
+
+    @classmethod
+    def declare(cls, builder: TypeMachineBuilder[TapInputs, TapCore]) -> Self:
+        """Declare the states; the first one is that in which each machine begins."""
+        return cls(
+            idle=builder.state("idle"),
+            starting=builder.state("starting"),
+            listening=builder.state("listening"),
+            interrupted=builder.state("interrupted"),
+            waiting=builder.state("waiting"),
+            reopening=builder.state("reopening"),
+            closing=builder.state("closing"),
+            closed=builder.state("closed"),
+        )
+
+
 def _make_machine() -> Callable[[TapCore], TapInputs]:
     builder = TypeMachineBuilder(TapInputs, TapCore)
+    states = _States.declare(builder)
+    _ignore_late_inputs(states)
+    _add_beginning(states)
+    _add_interruptions(states)
+    _add_end(states)
+    return build(builder)
 
-    # States. `starting` is the first attempt, whose failure the listener is told. `interrupted` lasts until what was in
-    # Asterisk is removed, so that the decoders of the far end's channel are new; `waiting` until the next attempt.
 
-    idle = builder.state("idle")
-    starting = builder.state("starting")
-    listening = builder.state("listening")
-    interrupted = builder.state("interrupted")
-    waiting = builder.state("waiting")
-    reopening = builder.state("reopening")
-    closing = builder.state("closing")
-    closed = builder.state("closed")
-
-    # Transitions without behaviour.
-
-    for state in (starting, interrupted, waiting, reopening, closing, closed):
+def _ignore_late_inputs(states: _States) -> None:
+    """Add the transitions without behaviour: outcomes of a connection that is being removed, and repeated inputs."""
+    ending = (states.closing, states.closed)
+    for state in (states.starting, states.interrupted, states.waiting, states.reopening, *ending):
         state.upon(TapInputs.interrupted).loop().returns(None)
-    for state in (interrupted, closing, closed):  # a connection that is being removed
+    for state in (states.interrupted, *ending):
         state.upon(TapInputs.opened).loop().returns(None)
         state.upon(TapInputs.failed).loop().returns(None)
-    for state in (closing, closed):
+    for state in ending:
         state.upon(TapInputs.close).loop().returns(None)
         state.upon(TapInputs.gave_up).loop().returns(None)
         state.upon(TapInputs.retry).loop().returns(None)
-    closed.upon(TapInputs.removed).loop().returns(None)
+    states.closed.upon(TapInputs.removed).loop().returns(None)
 
-    # The beginning.
 
-    @pep614(idle.upon(TapInputs.open).to(starting))
+def _add_beginning(states: _States) -> None:
+    """Add the transitions from the first listener to the first audio."""
+
+    @pep614(states.idle.upon(TapInputs.open).to(states.starting))
     def begin(inputs: TapInputs, core: TapCore) -> None:
         core.begin(inputs)
 
-    @pep614(starting.upon(TapInputs.opened).to(listening))
+    @pep614(states.starting.upon(TapInputs.opened).to(states.listening))
     def started(inputs: TapInputs, core: TapCore) -> None:
         core.started()
 
-    @pep614(starting.upon(TapInputs.failed).to(closing))
+    @pep614(states.starting.upon(TapInputs.failed).to(states.closing))
     def refuse(inputs: TapInputs, core: TapCore, error: BaseException) -> None:
         core.failed(error)
         core.remove(inputs)
 
-    # Interruptions.
 
-    @pep614(listening.upon(TapInputs.interrupted).to(interrupted))
+def _add_interruptions(states: _States) -> None:
+    """Add the transitions from an interruption until the audio is there again, or the listeners are let go."""
+
+    @pep614(states.listening.upon(TapInputs.interrupted).to(states.interrupted))
     def interrupt(inputs: TapInputs, core: TapCore) -> None:
         core.patience.start(GIVE_UP_AFTER, inputs.gave_up)
         core.remove(inputs)
 
-    @pep614(reopening.upon(TapInputs.failed).to(interrupted))
+    @pep614(states.reopening.upon(TapInputs.failed).to(states.interrupted))
     def clear(inputs: TapInputs, core: TapCore, error: BaseException) -> None:
         core.log.debug("the audio of a call cannot be sent to its listeners now: {error}; retrying", error=error)
         core.remove(inputs)
 
-    @pep614(interrupted.upon(TapInputs.removed).to(waiting))
+    @pep614(states.interrupted.upon(TapInputs.removed).to(states.waiting))
     def wait(inputs: TapInputs, core: TapCore) -> None:
         core.retry_timer.start(RETRY_INTERVAL, inputs.retry)
 
-    @pep614(waiting.upon(TapInputs.retry).to(reopening))
+    @pep614(states.waiting.upon(TapInputs.retry).to(states.reopening))
     def reopen(inputs: TapInputs, core: TapCore) -> None:
         core.begin(inputs)
 
-    @pep614(reopening.upon(TapInputs.opened).to(listening))
+    @pep614(states.reopening.upon(TapInputs.opened).to(states.listening))
     def resume(inputs: TapInputs, core: TapCore) -> None:
         core.patience.cancel()
 
-    # The end. `gave_up` lets the listeners go, and the last one of them closes the tap.
+    def give_up(inputs: TapInputs, core: TapCore) -> None:
+        core.lost()  # the last listener that leaves closes the tap
 
-    for state in (interrupted, waiting, reopening):
+    for state in (states.interrupted, states.waiting, states.reopening):
+        pep614(state.upon(TapInputs.gave_up).loop())(give_up)
 
-        @pep614(state.upon(TapInputs.gave_up).loop())
-        def give_up(inputs: TapInputs, core: TapCore) -> None:
-            core.lost()
 
-    def stop_timers(core: TapCore) -> None:
-        core.retry_timer.cancel()
-        core.patience.cancel()
+def _add_end(states: _States) -> None:
+    """Add the transitions from the departure of the last listener until nothing is left in Asterisk."""
 
-    for state in (starting, listening, reopening):
+    def close(inputs: TapInputs, core: TapCore) -> None:
+        core.stop_timers()
+        core.remove(inputs)
 
-        @pep614(state.upon(TapInputs.close).to(closing))
-        def close(inputs: TapInputs, core: TapCore) -> None:
-            stop_timers(core)
-            core.remove(inputs)
+    for state in (states.starting, states.listening, states.reopening):
+        pep614(state.upon(TapInputs.close).to(states.closing))(close)
 
-    @pep614(interrupted.upon(TapInputs.close).to(closing))
+    @pep614(states.interrupted.upon(TapInputs.close).to(states.closing))
     def close_later(inputs: TapInputs, core: TapCore) -> None:
-        stop_timers(core)
+        core.stop_timers()
 
     def end(inputs: TapInputs, core: TapCore) -> None:
-        stop_timers(core)
+        core.stop_timers()
         core.closed()
 
-    pep614(idle.upon(TapInputs.close).to(closed))(end)
-    pep614(waiting.upon(TapInputs.close).to(closed))(end)
-    pep614(closing.upon(TapInputs.removed).to(closed))(end)
-
-    return build(builder)
+    pep614(states.idle.upon(TapInputs.close).to(states.closed))(end)
+    pep614(states.waiting.upon(TapInputs.close).to(states.closed))(end)
+    pep614(states.closing.upon(TapInputs.removed).to(states.closed))(end)
 
 
 tap_machine = _make_machine()

@@ -36,7 +36,7 @@ from voxrec.calls.signalling.stasis_args import (
     replaced_dialog,
 )
 from voxrec.calls.transfers.replacements import ReplacingChannel
-from voxrec.calls.transfers.transfer import TransferRequest, is_placeholder
+from voxrec.calls.transfers.transfer_core import TransferRequest, is_placeholder
 from voxrec.errors import VoxrecError
 from voxrec.model import Attempt, EventType, Profile, Side
 

@@ -30,8 +30,8 @@ CALLER_RTP = ("-min_rtp_port", "3000", "-max_rtp_port", "5998")
 CALLEE_RTP = ("-min_rtp_port", "6000", "-max_rtp_port", "9998")
 TICK_SECONDS = 0.25
 """Resolution of a call's length."""
-CALLEE_TIMEOUT_SECONDS = 30.0
-"""Time without a BYE after which a callee ends its call; longer than the longest call."""
+CALLEE_TIMEOUT_SECONDS = 90.0
+"""Time without a BYE after which a callee ends its call; longer than the longest call, and than a restart after it."""
 CALL_END_SECONDS = 40.0
 """Maximum time from a call's planned end to the end of its signalling; longer than RFC 3261's timer B of 32 s."""
 

@@ -1,8 +1,7 @@
-"""The transfer machine: how the far end of a call is replaced when it transfers the call (REFER).
+"""The events of a call's transfers, and what the transfer machine works with.
 
 Asterisk replaces the leg that transfers the call in the bridge by a placeholder: one half of a Local channel, whose
-other half enters the application with the target as argument. voxrec then creates a leg to the target, which joins the
-bridge. The call machine decides whether a transfer is possible at all, and what follows if it fails.
+other half enters the application with the target as argument.
 """
 
 import re
@@ -10,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from automat import TypeMachineBuilder, pep614
 from twisted.logger import Logger
 
 from voxrec import sipuri
@@ -19,7 +17,6 @@ from voxrec.calls.channels.legs import TRANSFER_CONTEXT, Legs
 from voxrec.calls.channels.steps import Steps
 from voxrec.calls.signalling.causes import Cause
 from voxrec.deadline import Deadline
-from voxrec.machine_builder import build
 
 TRANSFER_REFUSED: Final = "transfer.refused"
 """An event of the timeline: a party could not transfer the call; ``detail`` says why if Asterisk has refused it."""
@@ -146,7 +143,7 @@ class TransferCore:
         self.placeholders.append(request.placeholder)
         self.legs.use_next_leg(request.callee)
         self.leg_replaced()
-        self.deadline.start(self.call.settings.setup_timeout, inputs.timed_out)
+        self.await_creation(inputs)
         self.steps.run(
             self.legs.create_leg(placeholder=request.placeholder, replaces=request.replaces),
             failed=inputs.command_failed,
@@ -157,9 +154,12 @@ class TransferCore:
         self.note(callee)
         self.legs.use_next_leg(callee)
         self.leg_replaced()
+        self.await_creation(inputs)
+        self.steps.run(self.legs.create_leg(placeholder=self.placeholder), failed=inputs.command_failed)
+
+    def await_creation(self, inputs: TransferInputs) -> None:
+        """Start the timer of the leg's creation."""
         self.deadline.start(self.call.settings.setup_timeout, inputs.timed_out)
-        placeholder = self.placeholders[-1] if self.placeholders else ""
-        self.steps.run(self.legs.create_leg(placeholder=placeholder), failed=inputs.command_failed)
 
     def join(self, inputs: TransferInputs) -> None:
         """Put the current leg into the bridge, and remove the placeholders that are not needed any more.
@@ -175,148 +175,22 @@ class TransferCore:
             self.steps.attempt(self.legs.hang_up(placeholder))
         self.steps.run(self.legs.join(), succeeded=lambda _: inputs.joined(), failed=inputs.command_failed)
 
+    def dial(self, inputs: TransferInputs) -> None:
+        """Call the target."""
+        self.await_answer(inputs)
+        self.steps.run(self.legs.dial_target(), failed=inputs.command_failed)
+
+    def await_answer(self, inputs: TransferInputs) -> None:
+        """Start the timer of the target's answer."""
+        self.deadline.start(self.call.ring_timeout + _EVENT_MARGIN, inputs.timed_out)
+
+    def take_early_request(self) -> TransferRequest:
+        """Return the transfer that was postponed, which is not any more."""
+        request, self.early_request = self.early_request, None
+        assert request is not None, "a postponed transfer was requested"
+        return request
+
     def remove_placeholders(self) -> None:
         """Hang up all placeholders: the call ends."""
         for placeholder in self.placeholders:
             self.steps.attempt(self.legs.hang_up(placeholder))
-
-
-def _make_machine() -> Callable[[TransferCore], TransferInputs]:
-    builder = TypeMachineBuilder(TransferInputs, TransferCore)
-
-    # States.
-
-    idle = builder.state("idle")
-    postponed = builder.state("postponed")
-    creating = builder.state("creating")
-    joining = builder.state("joining")
-    ringing = builder.state("ringing")
-    ended = builder.state("ended")
-    in_progress = (creating, joining, ringing)
-    everything = (idle, postponed, *in_progress, ended)
-
-    # Transitions without behaviour.
-
-    for state in (idle, postponed, joining, ringing, ended):
-        state.upon(TransferInputs.leg_entered).loop().returns(None)
-    for state in (idle, postponed, creating, joining, ended):
-        state.upon(TransferInputs.leg_answered).loop().returns(None)
-    for state in (idle, postponed, creating, ringing, ended):
-        state.upon(TransferInputs.joined).loop().returns(None)
-    for state in (idle, postponed, ended):
-        state.upon(TransferInputs.command_failed).loop().returns(None)
-        state.upon(TransferInputs.timed_out).loop().returns(None)
-    for state in (idle, *in_progress, ended):
-        state.upon(TransferInputs.taken_over).loop().returns(None)
-        state.upon(TransferInputs.taken_over_too_early).loop().returns(None)
-    for state in (postponed, *in_progress, ended):
-        state.upon(TransferInputs.found_creating).loop().returns(None)
-        state.upon(TransferInputs.found_ringing).loop().returns(None)
-    for state in (idle, postponed, ended):
-        state.upon(TransferInputs.leg_replaced).loop().returns(None)
-    ended.upon(TransferInputs.call_ended).loop().returns(None)
-    ended.upon(TransferInputs.detach).loop().returns(None)
-
-    # Transitions with behaviour: a transfer that succeeds.
-
-    def create(inputs: TransferInputs, core: TransferCore, request: TransferRequest) -> None:
-        core.create_leg(inputs, request)
-
-    for state in (idle, ringing):  # while it rings here, the target may have answered and transferred the call again
-        pep614(state.upon(TransferInputs.requested).to(creating))(create)
-
-    @pep614(creating.upon(TransferInputs.leg_entered).to(joining))
-    def join(inputs: TransferInputs, core: TransferCore) -> None:
-        core.join(inputs)
-
-    @pep614(joining.upon(TransferInputs.joined).to(ringing))
-    def dial(inputs: TransferInputs, core: TransferCore) -> None:
-        core.deadline.start(core.call.ring_timeout + _EVENT_MARGIN, inputs.timed_out)
-        core.steps.run(core.legs.dial_target(), failed=inputs.command_failed)
-
-    for state in in_progress:  # call pick-up: another party answers for the target
-
-        @pep614(state.upon(TransferInputs.leg_replaced).to(idle))
-        def pick_up(inputs: TransferInputs, core: TransferCore) -> None:
-            core.deadline.cancel()
-
-    @pep614(ringing.upon(TransferInputs.leg_answered).to(idle))
-    def complete(inputs: TransferInputs, core: TransferCore) -> None:
-        core.deadline.cancel()
-        core.joined()
-
-    # A call that is being taken over.
-
-    @pep614(idle.upon(TransferInputs.requested_early).to(postponed))
-    def postpone(inputs: TransferInputs, core: TransferCore, request: TransferRequest) -> None:
-        core.early_request = request
-
-    @pep614(postponed.upon(TransferInputs.taken_over).to(creating))
-    def begin_postponed(inputs: TransferInputs, core: TransferCore) -> None:
-        request, core.early_request = core.early_request, None
-        assert request is not None, "a postponed transfer was requested"
-        core.create_leg(inputs, request)
-
-    def refuse_postponed(inputs: TransferInputs, core: TransferCore) -> None:
-        request, core.early_request = core.early_request, None
-        assert request is not None, "a postponed transfer was requested"
-        core.refuse(request)
-
-    pep614(postponed.upon(TransferInputs.taken_over_too_early).to(idle))(refuse_postponed)
-    pep614(postponed.upon(TransferInputs.call_ended).to(ended))(refuse_postponed)
-
-    @pep614(idle.upon(TransferInputs.found_creating).to(creating))
-    def continue_creating(inputs: TransferInputs, core: TransferCore) -> None:
-        core.deadline.start(core.call.settings.setup_timeout, inputs.timed_out)
-
-    @pep614(idle.upon(TransferInputs.found_ringing).to(ringing))
-    def continue_ringing(inputs: TransferInputs, core: TransferCore) -> None:
-        core.deadline.start(core.call.ring_timeout + _EVENT_MARGIN, inputs.timed_out)
-
-    # A transfer that cannot be carried out.
-
-    def refuse(inputs: TransferInputs, core: TransferCore, request: TransferRequest) -> None:
-        core.refuse(request)
-
-    for state in (creating, joining, postponed, ended):
-        pep614(state.upon(TransferInputs.requested).loop())(refuse)
-    for state in (postponed, *in_progress, ended):
-        pep614(state.upon(TransferInputs.requested_early).loop())(refuse)
-
-    def fail(inputs: TransferInputs, core: TransferCore) -> None:
-        core.failed()
-
-    def fail_redirected(inputs: TransferInputs, core: TransferCore, callee: str) -> None:
-        core.failed()
-
-    @pep614(ringing.upon(TransferInputs.redirected).to(creating))
-    def redirect(inputs: TransferInputs, core: TransferCore, callee: str) -> None:
-        core.redirect(inputs, callee)
-
-    for state in everything:
-        if state is not ringing:  # no other leg of an answered call has been dialled and not answered
-            pep614(state.upon(TransferInputs.redirected).loop())(fail_redirected)
-    for state in in_progress:
-        pep614(state.upon(TransferInputs.command_failed).loop())(fail)
-        pep614(state.upon(TransferInputs.timed_out).loop())(fail)
-
-    # The end of the call.
-
-    def end(inputs: TransferInputs, core: TransferCore) -> None:
-        core.deadline.cancel()
-        core.remove_placeholders()
-
-    def detach(inputs: TransferInputs, core: TransferCore) -> None:
-        core.deadline.cancel()
-
-    for state in (idle, *in_progress):
-        pep614(state.upon(TransferInputs.call_ended).to(ended))(end)
-    for state in everything:
-        if state is not ended:
-            pep614(state.upon(TransferInputs.detach).to(ended))(detach)
-
-    return build(builder)
-
-
-transfer_machine = _make_machine()
-"""Makes the transfer machine of one call, with the state ``idle``."""

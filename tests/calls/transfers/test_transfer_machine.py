@@ -10,7 +10,7 @@ from tests.calls.test_call_machine import END_CALLER, END_LEG, answered, placed,
 from voxrec.ari.transport import AriResponseError
 from voxrec.calls.channels.takeover_state import CALL_VARIABLE, decode_takeover_state
 from voxrec.calls.signalling.causes import Cause
-from voxrec.calls.transfers.transfer import TransferRequest
+from voxrec.calls.transfers.transfer_core import TransferRequest
 from voxrec.errors import AsteriskUnavailable
 from voxrec.model import RecordPrompt
 
