@@ -184,6 +184,17 @@ class BackupTests(BackupTestCase):
             ["2 unfinished recordings of node munich are not in this backup: run voxrec backup on that node, too"],
         )
 
+    def test_directories_that_cannot_be_read(self) -> None:
+        """Nothing of them would be in the backup."""
+        complete, file, missing = self.source, self.directory / "file", self.directory / "missing"
+        file.touch()
+        for source in (replace(complete, journal=file), replace(complete, spool=file)):
+            self.source = source
+            error = self.assertRaises(BackupError, self.make_backup)
+            self.assertIn(f"cannot read {file}: ", error.detail)
+        self.source = replace(complete, journal=missing, spool=missing)
+        self.make_backup()
+
     def test_a_link_in_the_spool_is_not_followed(self) -> None:
         live = self.add_recording(state="recording")
         (self.source.spool / f"voxrec-{live}-caller.wav").symlink_to("/etc/passwd")
@@ -296,5 +307,22 @@ class RestoreTests(BackupTestCase):
     def test_a_missing_recording_directory(self) -> None:
         self.target.spool.rmdir()
         error = self.assertRaises(BackupError, self.restore, self.target)
-        self.assertIn("1 files of unfinished recordings were not restored", error.detail)
-        self.assertEqual((self.target.archive / self.path).read_bytes(), b"audio")
+        self.assertIn("the backup has 1 files of unfinished recordings, and", error.detail)
+        self.assert_unchanged()
+
+    def test_directories_that_are_not_writable(self) -> None:
+        forbidden = Path("/proc/self")
+        for target in (
+            replace(self.target, archive=forbidden / "new"),
+            replace(self.target, journal=forbidden),
+            replace(self.target, spool=forbidden),
+        ):
+            for overwrite in (False, True):
+                error = self.assertRaises(BackupError, self.restore, target, overwrite=overwrite)
+                self.assertIn("cannot write to /proc/self: ", error.detail)
+                self.assertIn("nothing was restored", error.detail)
+        self.assert_unchanged()
+
+    def assert_unchanged(self) -> None:
+        self.assertEqual(list(self.target.archive.iterdir()), [])
+        self.assertEqual(self.execute("SELECT 1 FROM pg_tables WHERE schemaname = 'public'", source=self.target), [])

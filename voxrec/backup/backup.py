@@ -18,6 +18,7 @@ from voxrec.backup.manifest import (
     DUMP,
     FORMAT,
     JOURNAL,
+    NEEDED_ACCOUNT,
     SPOOL,
     BackupError,
     BackupFile,
@@ -91,7 +92,7 @@ class Backup:
         self.target.chmod(_DIRECTORY_MODE)
 
     def _copy_journal(self) -> None:
-        for path in sorted(self.source.journal.glob("*")):
+        for path in _files_in(self.source.journal):
             if path.name != "lock" and path.is_file():
                 self._copy(path, f"{JOURNAL}/{path.name}")
 
@@ -157,7 +158,7 @@ class Backup:
 
     def _copy_legs(self, unfinished: set[str] | None) -> None:
         """Copy the files that Asterisk has recorded: of these Recordings, or of all."""
-        for path in sorted(self.source.spool.glob("voxrec-*")):
+        for path in _files_in(self.source.spool):
             match = _LEG.fullmatch(path.name)
             if match and (unfinished is None or match[1] in unfinished):
                 try:
@@ -205,3 +206,13 @@ class Backup:
             ):
                 del self._files[path]
                 (self.target / path).unlink()
+
+
+def _files_in(directory: Path) -> list[Path]:
+    """Return what is in a directory, which may not exist. Raises BackupError: `Path.glob` would find nothing."""
+    try:
+        return sorted(directory.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise BackupError(f"this user cannot read {directory}: {error.strerror}. {NEEDED_ACCOUNT}") from error

@@ -17,6 +17,11 @@ DUMP: Final = "postgres.dump"
 ARCHIVE: Final = "archive"
 JOURNAL: Final = "journal"
 SPOOL: Final = "spool"
+NEEDED_ACCOUNT: Final = (
+    "Run the command as the user of the daemon, who must be in the group of Asterisk: "
+    "usermod --append --groups asterisk voxrec"
+)
+"""What a user without access to the directories has to do."""
 FORMAT: Final = 1
 _BLOCK_SIZE: Final = 1 << 20  # bytes
 _FILE_MODE: Final = 0o600

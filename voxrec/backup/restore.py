@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import psycopg2
 
@@ -13,6 +14,7 @@ from voxrec.backup.manifest import (
     ARCHIVE,
     DUMP,
     JOURNAL,
+    NEEDED_ACCOUNT,
     SPOOL,
     BackupError,
     BackupFile,
@@ -49,6 +51,7 @@ class Restore:
             )
         self.report(f"verifying {len(manifest.files)} files")
         verify(self.backup, manifest, self.report)
+        self._require_writable_target(manifest)
         if not self.overwrite:
             self._require_empty_target()
         return manifest
@@ -61,6 +64,17 @@ class Restore:
         except OSError as error:
             raise BackupError(f"the restore failed: {error}; repeat it with --overwrite") from error
         return manifest
+
+    def _require_writable_target(self, manifest: Manifest) -> None:
+        _require_writable(self.target.archive)
+        _require_writable(self.target.journal)
+        if legs := manifest.below(SPOOL):
+            _require_writable(self.target.spool)
+            if not self.target.spool.is_dir():
+                raise BackupError(
+                    f"the backup has {len(legs)} files of unfinished recordings, and {self.target.spool} does not "
+                    "exist; nothing was restored. Create it as the README says"
+                )
 
     def _require_empty_target(self) -> None:
         problems = [] if dump.is_empty(self.target.dsn) else ["the database has tables"]
@@ -85,13 +99,8 @@ class Restore:
             if path.name != "lock":
                 path.unlink()
         self._copy_all(manifest.below(JOURNAL), JOURNAL, self.target.journal, 0o600, 0o700)
-        legs = manifest.below(SPOOL)
-        if legs and not self.target.spool.is_dir():
-            raise BackupError(
-                f"{len(legs)} files of unfinished recordings were not restored, because {self.target.spool} does not "
-                "exist; everything else was. Create it (README), and repeat the restore with --overwrite"
-            )
-        self._copy_all(legs, SPOOL, self.target.spool, 0o660, 0o770)
+        if legs := manifest.below(SPOOL):
+            self._copy_all(legs, SPOOL, self.target.spool, 0o660, 0o770)
 
     def _copy_all(
         self, files: list[BackupFile], directory: str, target: Path, file_mode: int, directory_mode: int
@@ -111,6 +120,19 @@ class Restore:
             if copy_file(self.backup / file.path, destination, file_mode) != (file.size, file.sha256):
                 raise BackupError(f"{file.path} changed while it was restored; repeat the restore with --overwrite")
             _give(destination, owner)
+
+
+def _require_writable(directory: Path) -> None:
+    """Raise BackupError unless files can be created in a directory, or in the one where it is to be created."""
+    try:
+        while not directory.exists():
+            directory = directory.parent
+        with TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise BackupError(
+            f"this user cannot write to {directory}: {error.strerror}; nothing was restored. {NEEDED_ACCOUNT}"
+        ) from error
 
 
 def _give(path: Path, owner: os.stat_result) -> None:

@@ -53,12 +53,22 @@ def restore(directory: Path, overwrite: bool, check: bool, config_file: Path) ->
     """
     with _errors():
         settings = config.load(config_file)
-        make_directory(Path(settings.data_directory), 0o755)  # as the daemon does
+        _make_data_directory(Path(settings.data_directory))
         with lock_directory(Path(settings.data_directory, "journal")), _source(config_file) as source:
             restoring = Restore(directory, source, overwrite, _report)
             manifest = restoring.check() if check else restoring.run()
     state = "can be restored" if check else "restored; start the daemon"
     click.echo(f"{directory}: {len(manifest.files)} files of {manifest.created_at:%Y-%m-%d %H:%M:%S} UTC: {state}")
+
+
+def _make_data_directory(directory: Path) -> None:
+    try:
+        make_directory(directory, 0o755)  # as the daemon does
+    except OSError as error:
+        raise click.ClickException(
+            f"{directory} cannot be created: {error.strerror}. Create it as root: "
+            f"install -d -o voxrec -g voxrec -m 0755 {directory}"
+        ) from error
 
 
 @contextmanager
