@@ -89,9 +89,10 @@ $(READY): setup.cfg pyproject.toml
 	@echo "== Installing the dependencies from setup.cfg into $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@# compat mode puts the checkout itself on sys.path, where Twisted finds its plugin
-	@$(VENV)/bin/pip --disable-pip-version-check install --progress-bar off \
+	@# not all dependencies have a wheel or a pyproject.toml: older versions of pip warn without use-pep517
+	@$(VENV)/bin/pip --disable-pip-version-check install --progress-bar off --use-pep517 \
 		--config-settings editable_mode=compat --editable '.[dev]' \
-		| sed -nE 's/^(Collecting [^ ]+|Successfully installed).*/   \1/p'
+		| sed --unbuffered -nE 's/^(Collecting [^ ]+|Successfully installed).*/   \1/p'
 	@$(VENV)/bin/voxrec --version
 	@touch $@
 

@@ -318,7 +318,8 @@ class PlanTests(PageTestCase):
                                     duration, legal_hold, created_at, updated_at)
             SELECT gen_random_uuid(), '11111111-1111-4111-8111-111111111111', 'completed', 'wav', 1, '[]', '{}',
                    'Everybody' || CASE WHEN number %% 1000 = 9 THEN ' Rare' ELSE '' END
-                   || CASE WHEN number > %s - 300 THEN ' Old' ELSE '' END,
+                   || CASE WHEN number > %s - 300 THEN ' Old' ELSE '' END
+                   || CASE WHEN number > %s - 5 THEN ' Even Odd' WHEN number %% 2 = 0 THEN ' Even' ELSE ' Odd' END,
                    '+4930' || number, number %% 100, FALSE, now() - number * interval '1 s', now()
             FROM generate_series(1, %s) AS number;
             INSERT INTO recording_search SELECT id, created_at, voxrec_search_document(ARRAY[from_name, "from"])
@@ -326,7 +327,7 @@ class PlanTests(PageTestCase):
             ON CONFLICT DO NOTHING;
             ANALYZE recordings, recording_search
             """,
-            (self.COUNT, self.COUNT),
+            (self.COUNT, self.COUNT, self.COUNT),
         )
 
     async def explain(self, limit: int = 50, **filters: Any) -> Explaining:
@@ -346,6 +347,14 @@ class PlanTests(PageTestCase):
                 self.assertEqual(explaining.rows, found)
                 self.assertIn("recording_search_document", explaining.indexes)
                 self.assertEqual(explaining.scanned_tables, [])
+
+    async def test_common_words_that_are_rare_together(self) -> None:
+        """The walk ends when it has cost as much as the index entries of both words, a hundred for each row."""
+        for sort in (RecordingSort.NEWEST, RecordingSort.OLDEST, RecordingSort.LONGEST):
+            with subtest(sort):
+                explaining = await self.explain(search="even odd", sort=sort)
+                self.assertEqual((explaining.rows, explaining.scanned_tables), (5, []))
+                self.assertLess(explaining.rows_read, 3000)
 
     async def test_a_word_that_only_old_recordings_have(self) -> None:
         explaining = await self.explain(search="old")

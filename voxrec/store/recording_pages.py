@@ -11,10 +11,15 @@ duration, node, hold, and orders other than by time) it is not known which is ch
 PostgreSQL estimates both, but it assumes that filters and orders are independent of each other, and can be wrong by
 any factor. So both are tried in turns, each within a number of rows that grows from turn to turn: whichever succeeds
 first costs at most a few times what the better one would have cost alone.
+
+All words of a search together can be rare although each of them is common. What they have in common is found by
+reading all index entries of each word, whose number PostgreSQL estimates well: that is the turn of the words once the
+walk has cost as much.
 """
 
 # ruff: noqa: S608 - only constants and conditions of this package are formatted into statements; values are parameters
 
+import math
 from collections.abc import Collection
 from typing import Any, Final
 from uuid import UUID
@@ -30,9 +35,13 @@ from voxrec.store.recording_filter import DURATION, SIZE, RecordingFilter
 from voxrec.store.recording_sources import (
     Source,
     column_sources,
+    estimated_entries,
+    preceded_by,
+    rare_words,
     residual_sources,
     search_source,
     smallest_source,
+    source_of_all,
     word_sources,
 )
 
@@ -40,6 +49,8 @@ FIRST_TURN: Final = 500
 """Rows that the first turn for a short page reads; that takes about a millisecond."""
 _GROWTH: Final = 4
 _LAST_TURN: Final = 128_000  # beyond, PostgreSQL decides
+_ENTRIES_PER_ROW: Final = 100
+"""Entries of the search index that cost as much as to read and check a Recording: by time about 40, by pages 16,000."""
 _KEYS: Final = {"createdAt": "created_at", "duration": DURATION, "size": SIZE}
 
 
@@ -96,21 +107,26 @@ class RecordingPages:
         if not self._by_time:
             sources += column_sources(filters, self._profile_ids, limit)
         rows: list[Row] = []
-        position, size = after, max(FIRST_TURN, _GROWTH * limit)
-        is_first = True
+        position, size, walked = after, max(FIRST_TURN, _GROWTH * limit), 0
+        words: list[str] = []
+        entries = math.inf
         while size <= _LAST_TURN:
             found, position = await self._walk(limit - len(rows), position, size)
             rows += found
             if position is None or len(rows) == limit:
                 return rows
-            if is_first:
-                sources += await word_sources(self._database, filters)
-            elif filters.search is not None and size * _GROWTH > _LAST_TURN:
-                sources.append(search_source(filters))
+            if not walked:
+                words = await rare_words(self._database, filters)
+                sources += word_sources(filters, words)
+                if len(words) > 1:
+                    entries = await estimated_entries(self._database, words)
+            walked += size
+            if entries <= walked * _ENTRIES_PER_ROW:
+                sources.append(source_of_all(filters, words))
+                entries = math.inf
             if (source := await smallest_source(self._database, sources, size)) is not None:
                 return await self._gather(limit, after, source)
             size *= _GROWTH
-            is_first = False
         return await self._gather(limit, after)
 
     async def _walk(self, limit: int, after: Position | None, size: int) -> tuple[list[Row], Position | None]:
@@ -161,9 +177,9 @@ class RecordingPages:
         self._add_position(conditions, after)
         # Not the indexed expression: its index has been walked already.
         order = self._order(self._key if self._by_time else f"({self._key} + 0)")
-        return await self._database.query(
-            f"SELECT {self._columns} FROM recordings WHERE {conditions} {order} LIMIT %s", [*conditions.params, limit]
-        )
+        statement = f"SELECT {self._columns} FROM recordings WHERE {conditions} {order} LIMIT %s"
+        setting = "" if source is None else source.setting
+        return await self._database.query(preceded_by(setting, statement), [*conditions.params, limit])
 
     async def _gather_by_time(self, source: Source, limit: int, after: Position | None) -> list[Row]:
         """Return the newest or oldest Recordings with the searched words: sorted first, then looked up one by one."""
@@ -172,12 +188,14 @@ class RecordingPages:
         self._filters.add_search(conditions)
         direction = "DESC" if self._filters.sort.descending else "ASC"
         order = f"ORDER BY at {direction}, recording_id {direction}"
-        return await self._database.query(
+        statement = (
             f"WITH found AS MATERIALIZED (SELECT at, recording_id FROM recording_search WHERE {found})"
             f" SELECT {self._columns} FROM (SELECT * FROM found {order}) AS entries"
             f" CROSS JOIN LATERAL (SELECT * FROM recordings WHERE id = recording_id AND {conditions} LIMIT 1)"
-            f" AS recordings {order} LIMIT %s",
-            [*found.params, *conditions.params, limit],
+            f" AS recordings {order} LIMIT %s"
+        )
+        return await self._database.query(
+            preceded_by(source.setting, statement), [*found.params, *conditions.params, limit]
         )
 
     def _add_position(self, conditions: Conditions, after: Position | None) -> None:
