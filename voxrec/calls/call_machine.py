@@ -45,7 +45,7 @@ def _ignore_late_inputs(states: CallStates) -> None:
         state.upon(CallInputs.leg_is_silent).loop().returns(None)
     for state in (*states.answered, *states.ending):
         state.upon(CallInputs.setup_failed).loop().returns(None)
-    for state in (states.new, *states.answered, *states.ending):
+    for state in (states.new, *states.ending):
         state.upon(CallInputs.superseded).loop().returns(None)
     for state in (states.new, *states.unanswered, states.announcing, states.talking, *states.ending):
         state.upon(CallInputs.recording_started).loop().returns(None)

@@ -102,8 +102,17 @@ def add_setup_failures(states: CallStates) -> None:
         call.resources.gone(RECORDING)
         call.recording.end_early()
 
+    def note_superseded(inputs: CallInputs, call: CallCore) -> None:
+        call.log.warn(
+            "call {call}: another node has it as well, because this node responded late; it continues, since its far "
+            "end has answered",
+            call=call.data.id,
+        )
+        call.recording.note("superseded")
+
     for state in states.answered:
         pep614(state.upon(CallInputs.recording_closed).loop())(end_recording)
+        pep614(state.upon(CallInputs.superseded).loop())(note_superseded)
 
 
 def add_takeover(states: CallStates) -> None:

@@ -366,6 +366,8 @@ class AttemptTests(RouterTestCase):
         self.asterisk.take_requests()
         self.process.live_calls.give_up(Attempt("a", 1))
         self.assertEqual((call.status, self.asterisk.take_requests()), ("talking", []))
+        assert call.recording is not None
+        self.assertEqual(call.recording.timeline[-1].event, "superseded")
         self.assertEqual(self.process.live_calls.attempts, [])
 
 
