@@ -45,6 +45,7 @@ LEVELS: Final[Levels] = (
         "idempotency",
         "strict_yaml",
     ),
+    ("mailaddress", "sipuri", "type_violation"),
     (
         "errors",
         "cursor",
@@ -52,8 +53,6 @@ LEVELS: Final[Levels] = (
         "deadline",
         "machine_builder",
         "retry_after",
-        "sipuri",
-        "mailaddress",
         "loopback",
         "files",
         "log_output",
@@ -65,6 +64,7 @@ LEVELS: Final[Levels] = (
         "limited_connection",
         "totp",
     ),
+    ("error_codes",),
 )
 # The same within voxrec.calls.
 CALLS_LEVELS: Final[Levels] = (

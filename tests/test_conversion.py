@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.conversion import convert_fields
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError
 from voxrec.model import Profile
 
@@ -97,8 +98,12 @@ class ConvertFieldsTests(SynchronousTestCase):
         self.assertEqual(
             errors,
             [
-                FieldError("count", "read-only field; voxrec sets it"),
-                FieldError("x", "unknown field; expected one of channels, colour, someText"),
+                FieldError("count", "read-only field; voxrec sets it", FieldErrorCode.READ_ONLY),
+                FieldError(
+                    *("x", "unknown field; expected one of channels, colour, someText"),
+                    FieldErrorCode.UNKNOWN_FIELD,
+                    {"allowed": ["channels", "colour", "someText"]},
+                ),
             ],
         )
 
@@ -132,7 +137,9 @@ class ConvertFieldsTests(SynchronousTestCase):
 
     def test_a_secret_value_is_not_repeated(self) -> None:
         _, errors = convert_fields(Example, {"someText": ["hush"]}, secret=frozenset({"someText"}))
-        self.assertEqual(errors, [FieldError("someText", "invalid value: Expected str, got array")])
+        message = "invalid value: Expected str, got array"
+        expected = FieldError("someText", message, FieldErrorCode.WRONG_TYPE, {"expected": "string"})
+        self.assertEqual(errors, [expected])
 
     def test_every_invalid_field_of_a_profile_is_reported(self) -> None:
         values, field_errors = convert_fields(

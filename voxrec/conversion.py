@@ -10,7 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError
+from voxrec.type_violation import enumerated_values, examples_of, find_violation
 
 _VALUE_LIMIT: Final = 60  # characters of an invalid value that an error message repeats
 
@@ -41,13 +43,14 @@ def convert_fields(
             pass  # find out about each field
     converted: dict[str, Any] = {}
     field_errors: list[FieldError] = []
-    unknown = f"unknown field; expected one of {', '.join(sorted(fields.keys() - read_only))}"
+    expected = sorted(fields.keys() - read_only)
+    unknown = f"unknown field; expected one of {', '.join(expected)}"
     for key, value in values.items():
         name = f"{path}{key}"
         if key not in fields:
-            field_errors.append(FieldError(name, unknown))
+            field_errors.append(FieldError(name, unknown, FieldErrorCode.UNKNOWN_FIELD, {"allowed": expected}))
         elif key in read_only:
-            field_errors.append(FieldError(name, "read-only field; voxrec sets it"))
+            field_errors.append(FieldError(name, "read-only field; voxrec sets it", FieldErrorCode.READ_ONLY))
         else:
             try:
                 converted[fields[key].name] = _in_utc(
@@ -55,7 +58,9 @@ def convert_fields(
                 )
             except (msgspec.ValidationError, OverflowError) as error:
                 invalid = "invalid value" if key in secret else f"invalid value {_abbreviate(value)}"
-                field_errors.append(FieldError(name, f"{invalid}: {_reason(error, fields[key].type)}"))
+                violation = find_violation(_integral_to_int(value), msgspec.inspect.type_info(fields[key].type))
+                message = f"{invalid}: {_reason(error, fields[key].type)}"
+                field_errors.append(FieldError(name, message, violation.code, violation.params))
     return converted, field_errors
 
 
@@ -108,35 +113,8 @@ def _reason(error: msgspec.ValidationError | OverflowError, type_: Any) -> str:
         return "must be a time in the years 1 to 9999, in UTC"
     text = str(error).replace(" - at `$", " - at `").replace("`", "")
     info = msgspec.inspect.type_info(type_)
-    if allowed := [str(value) for value in _enumerated_values(info)]:
+    if allowed := [str(value) for value in enumerated_values(info)]:
         return f"{text}; expected one of {', '.join(allowed)}"
-    if "regex" in text and (examples := _examples(info)):
+    if "regex" in text and (examples := examples_of(info)):
         return f"{text}; for example {examples[0]}"
     return text
-
-
-def _enumerated_values(info: msgspec.inspect.Type) -> list[Any]:
-    match info:
-        case msgspec.inspect.LiteralType(values):
-            return list(values)
-        case msgspec.inspect.EnumType(cls):
-            return [member.value for member in cls]
-        case msgspec.inspect.Metadata(type=annotated):
-            return _enumerated_values(annotated)
-        case msgspec.inspect.UnionType(types):
-            return [value for member in types for value in _enumerated_values(member)]
-        case _:
-            return []
-
-
-def _examples(info: msgspec.inspect.Type) -> list[Any]:
-    """Return the examples of a type, or of its items."""
-    match info:
-        case msgspec.inspect.Metadata(type=annotated, extra_json_schema=schema):
-            return list((schema or {}).get("examples", ())) or _examples(annotated)
-        case msgspec.inspect.UnionType(types):
-            return [example for member in types for example in _examples(member)]
-        case msgspec.inspect.VarTupleType(item_type) | msgspec.inspect.ListType(item_type=item_type):
-            return _examples(item_type)
-        case _:
-            return []

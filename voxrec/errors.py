@@ -4,31 +4,69 @@ Each class has a stable ``code`` for programs and the HTTP ``status`` with which
 it; each instance has a ``detail`` for people.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+import dataclasses
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
+
+from voxrec.error_codes import FieldErrorCode, ProblemReason
+
+_NO_PARAMS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+class InvalidValue(ValueError):
+    """A value is invalid: what is wrong and what is allowed, for people, and as a code with parameters of JSON types.
+
+    The message completes a sentence that begins with the name of the value, or with that of its type.
+    """
+
+    def __init__(
+        self, message: str, code: FieldErrorCode = FieldErrorCode.INVALID, params: Mapping[str, Any] = _NO_PARAMS
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.params = params
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class FieldError:
-    """An invalid field: its path (``remoteSipUri``, ``database.dsn``), what is wrong, and what is allowed."""
+    """An invalid field.
+
+    - ``field``: its path, such as ``remoteSipUri`` or ``database.dsn``
+    - ``message``: what is wrong and what is allowed, in English
+    - ``code``, ``params``: the same for programs, and for pages in other languages; ``params`` have types of JSON
+    """
 
     field: str
     message: str
+    code: FieldErrorCode = FieldErrorCode.INVALID
+    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, error: InvalidValue, message: str = "") -> "FieldError":
+        """Return the error of a field whose value is invalid; ``message`` replaces that of ``error``."""
+        return cls(name, message or str(error), error.code, error.params)
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}"
 
 
 class VoxrecError(Exception):
-    """Base class of all exceptions that voxrec raises deliberately."""
+    """Base class of all exceptions that voxrec raises deliberately.
+
+    ``problem_reason`` distinguishes causes that share a ``code``; ``params`` are its parameters, of types of JSON.
+    """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
 
-    def __init__(self, detail: str) -> None:
+    def __init__(
+        self, detail: str, *, reason: ProblemReason | None = None, params: Mapping[str, Any] = _NO_PARAMS
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.problem_reason = reason
+        self.params = params
 
 
 class InvalidInput(VoxrecError):
@@ -37,14 +75,21 @@ class InvalidInput(VoxrecError):
     status = 422
     code = "invalid"
 
-    def __init__(self, detail: str, field_errors: Sequence[FieldError] = ()) -> None:
-        super().__init__(detail)
+    def __init__(
+        self,
+        detail: str,
+        field_errors: Sequence[FieldError] = (),
+        *,
+        reason: ProblemReason | None = None,
+        params: Mapping[str, Any] = _NO_PARAMS,
+    ) -> None:
+        super().__init__(detail, reason=reason, params=params)
         self.field_errors = tuple(field_errors)
 
 
-def invalid_field(field: str, message: str) -> InvalidInput:
+def invalid_field(error: FieldError) -> InvalidInput:
     """Return the error of input with one invalid field."""
-    return InvalidInput("1 field is invalid.", [FieldError(field, message)])
+    return InvalidInput("1 field is invalid.", [error])
 
 
 class ConfigError(InvalidInput):
@@ -69,8 +114,15 @@ class Conflict(VoxrecError):
     status = 409
     code = "conflict"
 
-    def __init__(self, detail: str, field_errors: Sequence[FieldError] = ()) -> None:
-        super().__init__(detail)
+    def __init__(
+        self,
+        detail: str,
+        field_errors: Sequence[FieldError] = (),
+        *,
+        reason: ProblemReason | None = None,
+        params: Mapping[str, Any] = _NO_PARAMS,
+    ) -> None:
+        super().__init__(detail, reason=reason, params=params)
         self.field_errors = tuple(field_errors)
 
 

@@ -12,6 +12,9 @@ from unicodedata import normalize
 
 import idna
 
+from voxrec.error_codes import FieldErrorCode
+from voxrec.errors import InvalidValue
+
 MAX_LENGTH: Final = 254  # octets: a path has at most 256, including "<" and ">" (RFC 5321 section 4.5.3.1.3)
 MAX_LOCAL_PART: Final = 64  # octets (section 4.5.3.1.1)
 MAX_LABEL: Final = 63  # octets (RFC 1035 section 2.3.4)
@@ -20,7 +23,7 @@ _LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _DOT_ATOM: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 
 
-class MailAddressError(ValueError):
+class MailAddressError(InvalidValue):
     """The text is not an email address that voxrec can send to. The message completes "the address ..."."""
 
 
@@ -46,14 +49,18 @@ def encode_mail_address(text: str) -> str:
     """
     local_part, at, domain = text.rpartition("@")
     if not at:
-        raise MailAddressError("has no @")
+        raise MailAddressError("has no @", FieldErrorCode.MAIL_NO_AT, {"address": text})
     local_part = normalize("NFC", local_part)
-    _check_local_part(local_part)
-    domain = _encode_domain(domain)
-    _check_domain(domain)
+    _check_local_part(text, local_part)
+    domain = _encode_domain(text, domain)
+    _check_domain(text, domain)
     address = f"{local_part}@{domain}"
     if (octets := len(address.encode())) > MAX_LENGTH:
-        raise MailAddressError(f"is {octets} octets long; at most {MAX_LENGTH} are allowed")
+        raise MailAddressError(
+            f"is {octets} octets long; at most {MAX_LENGTH} are allowed",
+            FieldErrorCode.MAIL_TOO_LONG,
+            {"address": text, "maximum": MAX_LENGTH},
+        )
     return address
 
 
@@ -89,39 +96,66 @@ def spellings(text: str) -> list[str]:
     return [*dict.fromkeys((text, encoded, decoded))]
 
 
-def _check_local_part(local_part: str) -> None:
+def _check_local_part(address: str, local_part: str) -> None:
     octets = len(local_part.encode("utf-8", "replace"))
     if octets > MAX_LOCAL_PART:
-        raise MailAddressError(f"has {octets} octets before the @; at most {MAX_LOCAL_PART} are allowed")
+        raise MailAddressError(
+            f"has {octets} octets before the @; at most {MAX_LOCAL_PART} are allowed",
+            FieldErrorCode.MAIL_LOCAL_PART_TOO_LONG,
+            {"address": address, "maximum": MAX_LOCAL_PART},
+        )
     if not _DOT_ATOM.fullmatch(local_part) or not local_part.isprintable():
         raise MailAddressError(
             "needs before the @ letters, digits, !#$%&'*+-/=?^_`{|}~ and single dots between them; "
-            "quoted local parts are not supported"
+            "quoted local parts are not supported",
+            FieldErrorCode.MAIL_LOCAL_PART,
+            {"address": address},
         )
     if "=?" in local_part:
-        raise MailAddressError("must not contain =?, with which encoded words (RFC 2047) begin")
+        raise MailAddressError(
+            "must not contain =?, with which encoded words (RFC 2047) begin",
+            FieldErrorCode.MAIL_LOCAL_PART,
+            {"address": address},
+        )
 
 
-def _encode_domain(domain: str) -> str:
+def _encode_domain(address: str, domain: str) -> str:
     """Return the ASCII form of a domain name, which has no other form if it is ASCII."""
     if domain.isascii():
         return domain
     if len(domain) > MAX_LENGTH:
-        raise MailAddressError(f"has a domain name of {len(domain)} characters; at most {MAX_LENGTH} are allowed")
+        raise MailAddressError(
+            f"has a domain name of {len(domain)} characters; at most {MAX_LENGTH} are allowed",
+            FieldErrorCode.MAIL_TOO_LONG,
+            {"address": address, "maximum": MAX_LENGTH},
+        )
     try:
         return idna.encode(domain, uts46=True).decode("ascii")
     except UnicodeError as error:  # IDNAError is one
-        raise MailAddressError(f"needs a valid international domain name after the @ (IDNA 2008): {error}") from error
+        raise MailAddressError(
+            f"needs a valid international domain name after the @ (IDNA 2008): {error}",
+            FieldErrorCode.MAIL_DOMAIN,
+            {"address": address},
+        ) from error
 
 
-def _check_domain(domain: str) -> None:
+def _check_domain(address: str, domain: str) -> None:
     labels = domain.split(".")
     for label in labels:
         if len(label) > MAX_LABEL:
-            raise MailAddressError(f"has a domain label of {len(label)} octets; at most {MAX_LABEL} are allowed")
+            raise MailAddressError(
+                f"has a domain label of {len(label)} octets; at most {MAX_LABEL} are allowed",
+                FieldErrorCode.MAIL_DOMAIN,
+                {"address": address},
+            )
         if not _LABEL.fullmatch(label):
             raise MailAddressError(
-                "needs a domain name after the @: labels of letters, digits and inner hyphens, separated by single dots"
+                "needs a domain name after the @: labels of letters, digits and inner hyphens, separated by single "
+                "dots",
+                FieldErrorCode.MAIL_DOMAIN,
+                {"address": address},
             )
     if labels[-1].isdigit():
-        raise MailAddressError("needs a domain name after the @, not an IP address")
+        raise MailAddressError(
+            "needs a domain name after the @, not an IP address", FieldErrorCode.MAIL_DOMAIN, {"address": address}
+        )

@@ -2,7 +2,11 @@
 
 import ipaddress
 import re
+from collections import Counter
 from dataclasses import dataclass
+
+from voxrec.error_codes import FieldErrorCode
+from voxrec.errors import InvalidValue
 
 # RFC 3261 section 25.1, without the characters "&" and "," of user-unreserved: they separate dial strings and arguments
 # in Asterisk, so a URI with them could call a second destination. They can be percent-encoded.
@@ -24,7 +28,7 @@ unknown. Phones put ``ob``, ``gr``, ``line`` and ``rinstance`` into the address 
 _TRANSPORTS = frozenset({"udp", "tcp", "tls", "ws", "wss", "sctp"})
 
 
-class SipUriError(ValueError):
+class SipUriError(InvalidValue):
     """The text is not a SIP URI that voxrec can call. The message completes the sentence "the URI ..."."""
 
 
@@ -47,30 +51,41 @@ def parse(text: str) -> SipUri:
     control character, escaped or not.
     """
     if len(text) > MAX_LENGTH:
-        raise SipUriError(f"is {len(text)} characters long; at most {MAX_LENGTH} are allowed")
+        raise SipUriError(
+            f"is {len(text)} characters long; at most {MAX_LENGTH} are allowed",
+            FieldErrorCode.TOO_LONG,
+            {"maximum": MAX_LENGTH},
+        )
     scheme, colon, rest = text.partition(":")
     if not colon or scheme.lower() not in ("sip", "sips"):
-        raise SipUriError("must begin with sip: or sips:")
+        raise SipUriError("must begin with sip: or sips:", FieldErrorCode.SIP_SCHEME)
     if forbidden := next((c for c in rest if not "!" <= c <= "~" or c in '"<>\\^`{|}#&,'), None):
-        raise SipUriError(f"must not contain {forbidden!r}")
-    if _CONTROL_ESCAPE.search(rest):
-        raise SipUriError("must not contain an escaped control character")
+        raise SipUriError(f"must not contain {forbidden!r}", FieldErrorCode.SIP_CHARACTER, {"character": forbidden})
+    if escape := _CONTROL_ESCAPE.search(rest):
+        raise SipUriError(
+            "must not contain an escaped control character", FieldErrorCode.SIP_CHARACTER, {"character": escape[0]}
+        )
     userinfo, at, hostpart = rest.rpartition("@")
     if "@" in userinfo:
-        raise SipUriError("must contain at most one @")
+        raise SipUriError("must contain at most one @", FieldErrorCode.SIP_USER, {"value": userinfo})
     if at:
         user, _, password = userinfo.partition(":")
         if not _USER.fullmatch(user):
-            raise SipUriError(f"has no valid user part before the @: {user!r}")
+            raise SipUriError(
+                f"has no valid user part before the @: {user!r}", FieldErrorCode.SIP_USER, {"value": user}
+            )
         if not _PASSWORD.fullmatch(password):
-            raise SipUriError("has a password part with characters that RFC 3261 does not allow")
+            raise SipUriError(
+                "has a password part with characters that RFC 3261 does not allow", FieldErrorCode.SIP_PASSWORD
+            )
     if "?" in hostpart:
-        raise SipUriError("must not contain headers (?...)")
+        raise SipUriError("must not contain headers (?...)", FieldErrorCode.SIP_HEADERS)
     hostport, *parameters = hostpart.split(";")
     host, port = _host_and_port(hostport)
     pairs = tuple(map(_parameter, parameters))
     if len({name for name, _ in pairs}) < len(pairs):
-        raise SipUriError("contains a parameter more than once")
+        name = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise SipUriError("contains a parameter more than once", FieldErrorCode.DUPLICATE, {"value": name})
     return SipUri(scheme.lower(), user if at else None, host, port, pairs)
 
 
@@ -82,17 +97,25 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
         except ValueError:
             bracket = ""
         if not bracket or (rest and not rest.startswith(":")):
-            raise SipUriError(f"has no valid IPv6 address in brackets: {text!r}")
+            raise SipUriError(
+                f"has no valid IPv6 address in brackets: {text!r}", FieldErrorCode.SIP_HOST, {"value": text}
+            )
         port = rest[1:] if rest else None
     else:
         host, colon, digits = text.partition(":")
         port = digits if colon else None
         if not _is_host(host):
-            raise SipUriError(f"has no valid host: {host!r}; a host name or an IP address is allowed")
+            raise SipUriError(
+                f"has no valid host: {host!r}; a host name or an IP address is allowed",
+                FieldErrorCode.SIP_HOST,
+                {"value": host},
+            )
     if port is None:
         return host.lower(), None
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
-        raise SipUriError(f"has no valid port: {port!r}; 1 to 65535 is allowed")
+        raise SipUriError(
+            f"has no valid port: {port!r}; 1 to 65535 is allowed", FieldErrorCode.SIP_PORT, {"value": port}
+        )
     return host.lower(), int(port)
 
 
@@ -111,12 +134,24 @@ def _is_host(host: str) -> bool:
 def _parameter(text: str) -> tuple[str, str | None]:
     name, equals, value = text.partition("=")
     if not _PARAMETER.fullmatch(name) or (equals and not _PARAMETER.fullmatch(value)):
-        raise SipUriError(f"has no valid parameter: {text!r}; ;name or ;name=value is allowed")
+        raise SipUriError(
+            f"has no valid parameter: {text!r}; ;name or ;name=value is allowed",
+            FieldErrorCode.SIP_PARAMETER,
+            {"value": text, "allowed": sorted(PERMITTED_PARAMETERS)},
+        )
     if name.lower() not in PERMITTED_PARAMETERS:
         permitted = ", ".join(sorted(PERMITTED_PARAMETERS))
-        raise SipUriError(f"must not contain the {name} parameter; permitted are {permitted}")
+        raise SipUriError(
+            f"must not contain the {name} parameter; permitted are {permitted}",
+            FieldErrorCode.SIP_PARAMETER,
+            {"value": name, "allowed": sorted(PERMITTED_PARAMETERS)},
+        )
     if name.lower() == "transport" and value.lower() not in _TRANSPORTS:
-        raise SipUriError(f"has no valid transport: {value!r}; one of {', '.join(sorted(_TRANSPORTS))} is allowed")
+        raise SipUriError(
+            f"has no valid transport: {value!r}; one of {', '.join(sorted(_TRANSPORTS))} is allowed",
+            FieldErrorCode.SIP_TRANSPORT,
+            {"value": value, "allowed": sorted(_TRANSPORTS)},
+        )
     return name.lower(), value if equals else None
 
 

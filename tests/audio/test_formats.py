@@ -8,6 +8,7 @@ from voxrec.audio.formats import _ALL_FORMATS, FORMATS, WAV, find_format, get_fo
 from voxrec.audio.join import join
 from voxrec.audio.probe import probe
 from voxrec.audio.reader import open_audio, read_blocks
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import AudioError, FieldError, InvalidInput
 from voxrec.model import RecordChannels
 
@@ -27,7 +28,9 @@ class FormatTests(AudioTestCase):
             get_format("wax")
         (error,) = caught.exception.field_errors
         expected = f"unknown format 'wax'; expected one of {', '.join(FORMATS)}"
-        self.assertEqual(error, FieldError("recordFormat", expected))
+        self.assertEqual(
+            error, FieldError("recordFormat", expected, FieldErrorCode.NOT_ONE_OF, {"allowed": [*FORMATS]})
+        )
 
     def test_every_stereo_format_preserves_both_sides(self) -> None:
         """Check the audio, because libsndfile 1.2.2 writes stereo MP3 of 16-bit samples that is half noise."""

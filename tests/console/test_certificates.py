@@ -1,6 +1,8 @@
 """The pages for the certificates of mail recipients."""
 
 import base64
+import html
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from tests.subtest import subtest
+from voxrec.error_codes import FieldErrorCode, ProblemReason
 from voxrec.errors import Conflict, FieldError, InvalidInput, StoreUnavailable, VoxrecError
 from voxrec.web.errors import RangeNotSatisfiable, RestError
 from voxrec.web.problems import MAX_ERRORS, problem_response
@@ -28,13 +29,25 @@ class ProblemTests(SynchronousTestCase):
         return document
 
     def test_errors_of_the_client(self) -> None:
-        field_errors = [FieldError("name", "is too long")]
+        field_errors = [FieldError("name", "is too long", FieldErrorCode.TOO_LONG, {"maximum": 3})]
+        listed = {"field": "name", "message": "is too long", "code": "too-long", "params": {"maximum": 3}}
         for error in (InvalidInput("Invalid.", field_errors), Conflict("In use.", field_errors)):
             with subtest(error):
                 problem = self.problem(error)
                 self.assertEqual((problem["status"], problem["detail"]), (error.status, error.detail))
-                self.assertEqual(problem["errors"], [{"field": "name", "message": "is too long"}])
+                self.assertEqual(problem["errors"], [listed])
                 self.assertNotIn("reference", problem)
+                self.assertNotIn("reason", problem)
+
+    def test_the_reason_of_a_conflict(self) -> None:
+        problem = self.problem(Conflict("In use.", reason=ProblemReason.TOO_MANY_PREVIEWS, params={"maximum": 3}))
+        self.assertEqual((problem["code"], problem["reason"]), ("conflict", "too-many-previews"))
+        self.assertEqual(problem["params"], {"maximum": 3})
+
+    def test_values_of_the_client_in_parameters_are_abbreviated(self) -> None:
+        field_error = FieldError("name", "is in use", FieldErrorCode.IN_USE, {"value": "n" * 100_000})
+        (listed,) = self.problem(InvalidInput("Invalid.", [field_error]))["errors"]
+        self.assertLess(len(listed["params"]["value"]), 300)
 
     def test_the_size_is_bounded(self) -> None:
         field_errors = [FieldError("n" * 100_000, "m" * 100_000) for _ in range(MAX_ERRORS + 3)]

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError, NotFound
 from voxrec.store.profiles import Profiles
 from voxrec.web.auth import Scoped
@@ -19,7 +20,8 @@ def format_errors(field: str, name: str | None, formats: Collection[str]) -> lis
     """Return an error if an audio format is not one of ``formats``."""
     if name is None or name in formats:
         return []
-    return [FieldError(field, f"unknown format {name!r}; expected one of {', '.join(formats)}")]
+    message = f"unknown format {name!r}; expected one of {', '.join(formats)}"
+    return [FieldError(field, message, FieldErrorCode.NOT_ONE_OF, {"allowed": list(formats)})]
 
 
 def uuid4_errors(field: str, value: UUID | None) -> list[FieldError]:
@@ -29,7 +31,7 @@ def uuid4_errors(field: str, value: UUID | None) -> list[FieldError]:
     """
     if value is None or value.version == 4:
         return []
-    return [FieldError(field, "must be a UUID of version 4")]
+    return [FieldError(field, "must be a UUID of version 4", FieldErrorCode.NOT_A_RANDOM_UUID)]
 
 
 class ProfileExists:
@@ -46,5 +48,6 @@ class ProfileExists:
         try:
             await self._profiles.visible_to(request.principal).get(profile_id)
         except NotFound as error:
-            return [FieldError("profileId", error.detail)]
+            params = {"value": str(profile_id)}
+            return [FieldError("profileId", error.detail, FieldErrorCode.DOES_NOT_EXIST, params)]
         return []

@@ -8,6 +8,8 @@ import re
 from typing import Final
 
 from voxrec import sipuri
+from voxrec.error_codes import FieldErrorCode
+from voxrec.errors import InvalidValue
 from voxrec.mailaddress import MailAddressError, check_mail_address
 from voxrec.model.fields import E164
 from voxrec.web.parameters import MAX_TEXT_LENGTH, text, uuids
@@ -25,7 +27,11 @@ profile_ids = uuids("Only items of these profiles: one or more ids, separated by
 def phone_number(value: str) -> str:
     """Only the profile with this number (E.164)."""
     if not _NUMBER.fullmatch(value):
-        raise ValueError(f"must be a number in the format E.164, such as +4930123456{_ENCODE_PLUS}")
+        raise InvalidValue(
+            f"must be a number in the format E.164, such as +4930123456{_ENCODE_PLUS}",
+            FieldErrorCode.WRONG_FORMAT,
+            {"example": "+4930123456"},
+        )
     return value
 
 
@@ -36,7 +42,8 @@ def mail_address(value: str) -> str:
         check_mail_address(value)
     except MailAddressError as error:
         hint = _ENCODE_PLUS if " " in value else ""
-        raise ValueError(f"must be one email address, such as desk@example.org: it {error}{hint}") from None
+        message = f"must be one email address, such as desk@example.org: it {error}{hint}"
+        raise MailAddressError(message, error.code, error.params) from None
     return value
 
 
@@ -45,7 +52,11 @@ def sip_uri(value: str) -> str:
     """Only profiles with exactly this SIP URI."""
     # not sipuri.parse: earlier versions stored URIs that it rejects, and an operator may look for these
     if not _SIP_URI.fullmatch(value) or len(value) > sipuri.MAX_LENGTH:
-        raise ValueError(f"must be a SIP URI, such as sip:desk@pbx.example{_ENCODE_PLUS}")
+        raise InvalidValue(
+            f"must be a SIP URI, such as sip:desk@pbx.example{_ENCODE_PLUS}",
+            FieldErrorCode.WRONG_FORMAT,
+            {"example": "sip:desk@pbx.example"},
+        )
     return value
 
 
@@ -53,7 +64,7 @@ def sip_uri(value: str) -> str:
 def search_text(value: str) -> str:
     """Only profiles with this text in the name, in any letter case, or in a number, or with this id."""
     if not value.strip():
-        raise ValueError("must have a character that is not white space")
+        raise InvalidValue("must have a character that is not white space", FieldErrorCode.BLANK)
     return text.parse(value).strip()
 
 
@@ -61,5 +72,5 @@ def search_text(value: str) -> str:
 def party(value: str) -> str:
     """A number or another user part of a SIP URI, as the other side sent it."""
     if _UNENCODED_NUMBER.match(value):
-        raise ValueError(f"must not begin with a space{_ENCODE_PLUS}")
+        raise InvalidValue(f"must not begin with a space{_ENCODE_PLUS}", FieldErrorCode.UNENCODED_PLUS)
     return text.parse(value)

@@ -11,6 +11,7 @@ from typing import Final
 
 import soundfile
 
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError, InvalidInput
 
 RAW: Final = "RAW"  # libsndfile's container for samples without a header
@@ -125,5 +126,6 @@ def get_format(name: str) -> AudioFormat:
     try:
         return FORMATS[name]
     except KeyError:
-        error = FieldError("recordFormat", f"unknown format {name!r}; expected one of {', '.join(FORMATS)}")
+        message = f"unknown format {name!r}; expected one of {', '.join(FORMATS)}"
+        error = FieldError("recordFormat", message, FieldErrorCode.NOT_ONE_OF, {"allowed": list(FORMATS)})
         raise InvalidInput(str(error), [error]) from None

@@ -12,6 +12,7 @@ from voxrec.calls.channels.invited_caller import invited_call
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.live_calls import LiveCalls
 from voxrec.calls.signalling.causes import Cause
+from voxrec.error_codes import FieldErrorCode, ProblemReason
 from voxrec.errors import AsteriskUnavailable, Conflict, FieldError, InvalidInput, NotFound, Unavailable
 from voxrec.model import Call, CallState, EventType, Listening, PauseBehavior, Profile, Recording
 
@@ -63,7 +64,8 @@ class CallControl:
         """
         if not self._admission.is_allowed(uri):
             problem = "the settings do not permit calls to this host (calls.allowed_hosts)"
-            raise InvalidInput("1 field is invalid.", [FieldError("from", problem)])
+            field_error = FieldError("from", problem, FieldErrorCode.HOST_NOT_ALLOWED)
+            raise InvalidInput("1 field is invalid.", [field_error])
         if not self._is_connected():
             raise AsteriskUnavailable("Asterisk is not connected, or another node has it.")
         call = self._accept(invited_call(uuid4(), uri, profile), profile, await self._reserved(profile))
@@ -86,7 +88,7 @@ class CallControl:
         decision = self._admission.admit(inbound, profile, reserved)
         if isinstance(decision, Refusal):
             error = Unavailable if decision.cause is Cause.CONGESTION else Conflict
-            raise error(f"The call was refused: {decision.reason}.")
+            raise error(f"The call was refused: {decision.reason}.", reason=ProblemReason.CALL_REFUSED)
         return self._live_calls.open(inbound, profile)
 
     def record(self, call_id: UUID) -> Call:
@@ -116,5 +118,6 @@ class CallControl:
     def _require_recording(self, recording_id: UUID) -> LiveCall:
         call = self._live_calls.of_recording(recording_id)
         if call is None:
-            raise Conflict(f"Recording {recording_id} belongs to no live call of this process.")
+            detail = f"Recording {recording_id} belongs to no live call of this process."
+            raise Conflict(detail, reason=ProblemReason.NOT_LIVE)
         return call

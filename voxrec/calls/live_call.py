@@ -31,6 +31,7 @@ from voxrec.calls.transfers.replacements import Replacements, ReplacingChannel
 from voxrec.calls.transfers.transfer_core import TransferCore, TransferRequest
 from voxrec.calls.transfers.transfer_machine import transfer_machine
 from voxrec.clock import SteadyClock, utc_now
+from voxrec.error_codes import ProblemReason
 from voxrec.errors import Conflict
 from voxrec.model import Call, CallState, EventType, PauseBehavior, Profile, Recording, RtpCounters, Side
 
@@ -226,7 +227,8 @@ class LiveCall:
         if recorder is None or not recorder.is_live or self.status not in _PAUSABLE:
             raise Conflict(
                 f"Recording {self.recording_id} cannot be {change} now: call {self.id} is {self.status}, and only a "
-                f"recording in progress of a call that is {' or '.join(_PAUSABLE)} can be."
+                f"recording in progress of a call that is {' or '.join(_PAUSABLE)} can be.",
+                reason=ProblemReason.NOT_RECORDED_NOW,
             )
         return recorder
 
@@ -239,13 +241,13 @@ class LiveCall:
         if recording.is_live:
             return
         if recording.has_recording:
-            raise Conflict(f"Call {self.id} was recorded already, and its recording has ended.")
+            detail = f"Call {self.id} was recorded already, and its recording has ended."
+            raise Conflict(detail, reason=ProblemReason.RECORDED_ALREADY)
         if self.status is not CallState.TALKING:
-            raise Conflict(
-                f"Call {self.id} is {self.status}: recording can begin only while a call is {CallState.TALKING}."
-            )
+            detail = f"Call {self.id} is {self.status}: recording can begin only while a call is {CallState.TALKING}."
+            raise Conflict(detail, reason=ProblemReason.NOT_TALKING)
         if not self.data.settings.has_disk_space():
-            raise Conflict("There is no free disk space for another recording.")
+            raise Conflict("There is no free disk space for another recording.", reason=ProblemReason.NO_DISK_SPACE)
         self.inputs.record()
 
     def stop_recording(self, reason: str) -> None:

@@ -7,9 +7,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from voxrec.console.form_data import form_entries
+from voxrec.console.messages import field_message, problem_message
 from voxrec.console.rest_client import RestFailed
 from voxrec.console.visit import Visit
 from voxrec.model import Role
+from voxrec.web.errors import TooManyAttempts
 from voxrec.web.request import Request
 
 _CORRECTABLE: Final = frozenset({409, 412, 413, 422, 429})
@@ -53,7 +55,7 @@ def rejected(
     problem = failed.problem
     if problem.status not in _CORRECTABLE:
         raise failed
-    if problem.status == 429:
+    if problem.code == TooManyAttempts.code:
         detail = visit.language.text("throttled", seconds=failed.headers.get("Retry-After", "60"))
         return FormState(values, problem=detail)
     errors: dict[str, list[str]] = {}
@@ -62,12 +64,13 @@ def rejected(
         rest_name = error.field.partition("[")[0].partition(".")[0]
         name = renamed.get(rest_name, rest_name)
         if name in names:
-            errors.setdefault(name, []).append(error.message)
+            errors.setdefault(name, []).append(field_message(visit.language, error))
         else:
-            others.append(f"{error.field}: {error.message}")
+            others.append(f"{error.field}: {field_message(visit.language, error)}")
     if problem.status == 412:
         return FormState(values, problem=visit.language.text("changed_by_another"))
-    return FormState(values, errors, "; ".join(others) if errors or others else problem.detail)
+    message = "; ".join(others) if errors or others else problem_message(visit.language, problem)
+    return FormState(values, errors, message)
 
 
 def form_lists(request: Request) -> dict[str, list[str]]:

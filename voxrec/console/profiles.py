@@ -5,11 +5,12 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
+from voxrec.console.messages import field_message, problem_message
 from voxrec.console.profile_form import DEFAULTS, FIELDS, GROUPS, changes, display, entered_texts, texts_of
 from voxrec.console.rest_client import RestFailed
 from voxrec.console.visit import Visit, form, profile_label, query, redirect_after
-from voxrec.errors import FieldError
 from voxrec.web.auth import Role
+from voxrec.web.problems import InvalidField
 from voxrec.web.response import Response
 
 PROFILES: Final = "/console/profiles"
@@ -47,7 +48,9 @@ async def test_profile(visit: Visit) -> Response:
     except RestFailed as failed:
         if failed.problem.status != HTTPStatus.TOO_MANY_REQUESTS:
             raise
-        return await _profile_page(visit, status=HTTPStatus.TOO_MANY_REQUESTS, warning=failed.problem.detail)
+        return await _profile_page(
+            visit, status=HTTPStatus.TOO_MANY_REQUESTS, warning=problem_message(visit.language, failed.problem)
+        )
     return await _profile_page(visit, result=result)
 
 
@@ -154,22 +157,30 @@ async def _invalid_form(
     errors = _errors_by_field(visit, entered, problem.errors)
     status = HTTPStatus(problem.status)
     return await _form_page(
-        visit, entered, status=status, profile=profile, version=version, errors=errors, detail=problem.detail
+        visit,
+        entered,
+        status=status,
+        profile=profile,
+        version=version,
+        errors=errors,
+        detail=problem_message(visit.language, problem),
     )
 
 
-def _errors_by_field(visit: Visit, entered: Mapping[str, str], errors: tuple[FieldError, ...]) -> dict[str, list[str]]:
+def _errors_by_field(
+    visit: Visit, entered: Mapping[str, str], errors: tuple[InvalidField, ...]
+) -> dict[str, list[str]]:
     """Return the messages by the field of the form that they concern; those of no field are below an empty name."""
     messages: dict[str, list[str]] = {}
     for error in errors:
         name = error.field.partition(".")[0].partition("[")[0]
         field = FIELDS.get(name)
         if field is None:
-            messages.setdefault("", []).append(f"{error.field}: {error.message}")
+            messages.setdefault("", []).append(f"{error.field}: {field_message(visit.language, error)}")
         elif field.control == "json" and isinstance(field.to_value(entered[name]), str):
             messages[name] = [visit.language.text("not_json")]
         else:
-            messages.setdefault(name, []).append(error.message)
+            messages.setdefault(name, []).append(field_message(visit.language, error))
     return messages
 
 

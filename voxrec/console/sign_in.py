@@ -5,6 +5,7 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from voxrec.console.form_data import MAX_SIZE_WITHOUT_USER
+from voxrec.console.messages import problem_message
 from voxrec.console.qr_code import qr_code
 from voxrec.console.rendering import Renderer
 from voxrec.console.rest_client import CallRest, RestClient, RestFailed, document
@@ -178,20 +179,24 @@ def own_page(target: str) -> str:
 
 
 def _password_error(request: Request, failed: RestFailed) -> str:
-    text = language_of(request.headers).text
+    language = language_of(request.headers)
+    text = language.text
     if failed.problem.status == TooManyAttempts.status:
         return text("throttled", seconds=failed.headers.get("Retry-After", "60"))
     if failed.problem.status >= _SERVER_ERRORS:
-        return failed.problem.detail
+        return problem_message(language, failed.problem)
     if failed.problem.code == "not-allowed":
         return text("password_refused")
     return text("wrong_password")
 
 
 def _code_error(request: Request, failed: RestFailed) -> str:
-    text = language_of(request.headers).text
+    language = language_of(request.headers)
+    text = language.text
     if failed.problem.status == TooManyAttempts.status:
         return text("throttled_codes", seconds=failed.headers.get("Retry-After", "60"))
     if failed.problem.code == SignInExpired.code:
         return text("code_expired")
-    return text("wrong_code") if failed.problem.status in (NotAuthenticated.status, _INVALID) else failed.problem.detail
+    if failed.problem.status in (NotAuthenticated.status, _INVALID):
+        return text("wrong_code")
+    return problem_message(language, failed.problem)

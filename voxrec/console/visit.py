@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, quote, urlencode
 
 from voxrec.console.form_data import MAX_SIZE, MAX_SIZE_WITHOUT_USER, form_entries, has_files
+from voxrec.console.messages import field_message, problem_message
 from voxrec.console.rendering import LANGUAGES, Renderer
 from voxrec.console.rest_client import CallRest, RestClient, RestFailed, problem_of
 from voxrec.languages import Language
@@ -23,10 +24,6 @@ START: Final = "/console/recordings"
 _MAX_FIELDS: Final = 50  # of a query
 _DONE: Final = "done"  # the parameter of a page that names what was done before
 _TITLES: Final = {403: "refused", 404: "not_found"}
-_DETAILS: Final = {
-    "list-timeout": "list_timeout",
-    "too-large": "too_large",
-}  # texts for codes of problems that users can solve
 # what a page that keeps the entries of a form must not contain
 _SECRETS: Final = frozenset({"password", "currentPassword", "newPassword", "repeated", "code", "ticket", "uri"})
 _ZONE_COOKIE: Final = "voxrec_time_zone"  # that of the viewer; set by a script (console.js)
@@ -246,5 +243,5 @@ def _error_page(visit: Visit, failed: RestFailed) -> Response:
 def _problem_values(language: Language, problem: Problem) -> dict[str, Any]:
     """Return what the template needs of a problem document."""
     title = language.text(_TITLES.get(problem.status, "failed"))
-    detail = language.text(_DETAILS[problem.code]) if problem.code in _DETAILS else problem.detail
-    return {"title": title, "detail": detail, "errors": problem.errors}
+    errors = [(error.field, field_message(language, error)) for error in problem.errors]
+    return {"title": title, "detail": problem_message(language, problem), "errors": errors}

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from voxrec.error_codes import FieldErrorCode
+from voxrec.errors import InvalidValue
 from voxrec.mailaddress import caseless_mailbox_key
 from voxrec.model import CertificateType
 
 
-class InvalidCertificateError(ValueError):
+class InvalidCertificateError(InvalidValue):
     """A certificate to which voxrec cannot encrypt. The message completes "the certificate ..."."""
 
 
@@ -31,7 +33,9 @@ class CertificateFacts:
         """Raise `InvalidCertificateError` unless the certificate names the address, or none at all."""
         if self.addresses and caseless_mailbox_key(address) not in map(caseless_mailbox_key, self.addresses):
             raise InvalidCertificateError(
-                f"is for {', '.join(self.addresses)}, not for {address}; set otherAddressAllowed if that is intended"
+                f"is for {', '.join(self.addresses)}, not for {address}; set otherAddressAllowed if that is intended",
+                FieldErrorCode.CERTIFICATE_OTHER_ADDRESS,
+                {"addresses": list(self.addresses), "address": address},
             )
 
 

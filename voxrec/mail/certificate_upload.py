@@ -5,6 +5,7 @@ import binascii
 from datetime import datetime
 from typing import Final
 
+from voxrec.error_codes import FieldErrorCode
 from voxrec.mail.certificate_facts import CertificateFacts, InvalidCertificateError
 from voxrec.mail.smime_certificate import read_smime_certificate
 
@@ -24,7 +25,7 @@ def read_certificate(text: str, now: datetime) -> CertificateFacts:
     """
     data = _decode(text)
     if b"PRIVATE KEY" in data or _has_version(data):
-        raise InvalidCertificateError(_PRIVATE_KEY)
+        raise InvalidCertificateError(_PRIVATE_KEY, FieldErrorCode.CERTIFICATE_PRIVATE_KEY)
     return read_smime_certificate(data, now)
 
 
@@ -43,7 +44,8 @@ def _decode(text: str) -> bytes:
         return base64.b64decode("".join(stripped.split()), validate=True)
     except (binascii.Error, ValueError):
         raise InvalidCertificateError(
-            "is neither PEM (-----BEGIN CERTIFICATE-----) nor base64; expected an X.509 certificate"
+            "is neither PEM (-----BEGIN CERTIFICATE-----) nor base64; expected an X.509 certificate",
+            FieldErrorCode.CERTIFICATE_DAMAGED,
         ) from None
 
 

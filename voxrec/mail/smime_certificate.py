@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier, PublicKeyAlgorithmOID
 
+from voxrec.error_codes import FieldErrorCode
 from voxrec.mail.certificate_facts import CertificateFacts, InvalidCertificateError, date_text, distinct
 from voxrec.mail.smime import encrypt_smime
 from voxrec.mailaddress import is_mail_address
@@ -50,7 +51,9 @@ def read_smime_certificate(data: bytes, now: datetime) -> CertificateFacts:
     except InvalidCertificateError:
         raise
     except _DAMAGED:
-        raise InvalidCertificateError("is damaged, or no X.509 certificate; expected one in PEM or DER") from None
+        raise InvalidCertificateError(
+            "is damaged, or no X.509 certificate; expected one in PEM or DER", FieldErrorCode.CERTIFICATE_DAMAGED
+        ) from None
 
 
 def _read(certificate: x509.Certificate, now: datetime) -> CertificateFacts:
@@ -58,12 +61,24 @@ def _read(certificate: x509.Certificate, now: datetime) -> CertificateFacts:
     _check_usage(certificate)
     starts_at, expires_at = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if expires_at <= now:
-        raise InvalidCertificateError(f"expired on {date_text(expires_at)}; expected a valid one")
+        raise InvalidCertificateError(
+            f"expired on {date_text(expires_at)}; expected a valid one",
+            FieldErrorCode.CERTIFICATE_EXPIRED,
+            {"time": expires_at.isoformat()},
+        )
     if starts_at > now:
-        raise InvalidCertificateError(f"is not valid before {date_text(starts_at)}; upload it then")
+        raise InvalidCertificateError(
+            f"is not valid before {date_text(starts_at)}; upload it then",
+            FieldErrorCode.CERTIFICATE_NOT_YET_VALID,
+            {"time": starts_at.isoformat()},
+        )
     addresses = certificate_addresses(certificate)
     if len(addresses) > _MAX_ADDRESSES:
-        raise InvalidCertificateError(f"names {len(addresses)} mail addresses; expected at most {_MAX_ADDRESSES}")
+        raise InvalidCertificateError(
+            f"names {len(addresses)} mail addresses; expected at most {_MAX_ADDRESSES}",
+            FieldErrorCode.CERTIFICATE_ADDRESSES,
+            {"number": len(addresses), "maximum": _MAX_ADDRESSES},
+        )
     text = certificate.public_bytes(Encoding.PEM).decode("ascii")
     _check_encryption(text)
     return CertificateFacts(
@@ -87,9 +102,16 @@ def _parse(data: bytes) -> x509.Certificate:
     if len(certificates) > 1:
         certificates = [one for one in certificates if not _is_authority(one)]
     if not certificates:
-        raise InvalidCertificateError("is missing: expected BEGIN CERTIFICATE of the recipient, not of an authority")
+        raise InvalidCertificateError(
+            "is missing: expected BEGIN CERTIFICATE of the recipient, not of an authority",
+            FieldErrorCode.CERTIFICATE_MISSING,
+        )
     if len(certificates) > 1:
-        raise InvalidCertificateError(f"is not unique: there are {len(certificates)}; expected that of the recipient")
+        raise InvalidCertificateError(
+            f"is not unique: there are {len(certificates)}; expected that of the recipient",
+            FieldErrorCode.CERTIFICATE_NOT_UNIQUE,
+            {"number": len(certificates)},
+        )
     return certificates[0]
 
 
@@ -104,16 +126,23 @@ def _check_key(certificate: x509.Certificate) -> str:
         key = certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):
         raise InvalidCertificateError(
-            "has an invalid public key, or one of an unknown algorithm; expected RSA"
+            "has an invalid public key, or one of an unknown algorithm; expected RSA", FieldErrorCode.CERTIFICATE_KEY
         ) from None
     if certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
-        raise InvalidCertificateError("has an RSASSA-PSS key, which can only sign; expected an RSA key")
+        raise InvalidCertificateError(
+            "has an RSASSA-PSS key, which can only sign; expected an RSA key", FieldErrorCode.CERTIFICATE_KEY
+        )
     if not isinstance(key, rsa.RSAPublicKey):
         kind = f"elliptic curve key ({key.curve.name})" if isinstance(key, ec.EllipticCurvePublicKey) else "other key"
-        raise InvalidCertificateError(f"has an {kind}; voxrec encrypts only to RSA keys. Expected an RSA certificate")
+        raise InvalidCertificateError(
+            f"has an {kind}; voxrec encrypts only to RSA keys. Expected an RSA certificate",
+            FieldErrorCode.CERTIFICATE_KEY,
+        )
     if not MIN_RSA_BITS <= key.key_size <= _MAX_RSA_BITS:
         raise InvalidCertificateError(
-            f"has an RSA key of {key.key_size} bits; expected {MIN_RSA_BITS} to {_MAX_RSA_BITS} bits"
+            f"has an RSA key of {key.key_size} bits; expected {MIN_RSA_BITS} to {_MAX_RSA_BITS} bits",
+            FieldErrorCode.CERTIFICATE_KEY_SIZE,
+            {"bits": key.key_size, "minimum": MIN_RSA_BITS, "maximum": _MAX_RSA_BITS},
         )
     return f"RSA {key.key_size}"
 
@@ -122,11 +151,15 @@ def _check_usage(certificate: x509.Certificate) -> None:
     """Check the key usages (RFC 8550 sections 4.4.2 and 4.4.4). Without the extensions, all are permitted."""
     usage = _extension(certificate, x509.KeyUsage)
     if usage is not None and not usage.key_encipherment:
-        raise InvalidCertificateError("is not for encryption: its key usage lacks keyEncipherment")
+        raise InvalidCertificateError(
+            "is not for encryption: its key usage lacks keyEncipherment", FieldErrorCode.CERTIFICATE_PURPOSE
+        )
     extended = _extension(certificate, x509.ExtendedKeyUsage)
     permitted = {ExtendedKeyUsageOID.EMAIL_PROTECTION, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
     if extended is not None and permitted.isdisjoint(extended):
-        raise InvalidCertificateError("is not for mail: its extended key usage lacks emailProtection")
+        raise InvalidCertificateError(
+            "is not for mail: its extended key usage lacks emailProtection", FieldErrorCode.CERTIFICATE_PURPOSE
+        )
 
 
 def _check_encryption(text: str) -> None:
@@ -134,7 +167,9 @@ def _check_encryption(text: str) -> None:
     try:
         encrypt_smime(b"\r\n", (text,))
     except _DAMAGED:
-        raise InvalidCertificateError("has a public key to which nothing can be encrypted") from None
+        raise InvalidCertificateError(
+            "has a public key to which nothing can be encrypted", FieldErrorCode.CERTIFICATE_KEY
+        ) from None
 
 
 def certificate_addresses(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -165,4 +200,6 @@ def _extension(certificate: x509.Certificate, kind: type[E]) -> E | None:
     except x509.ExtensionNotFound:
         return None
     except _DAMAGED:
-        raise InvalidCertificateError("is damaged: its extensions cannot be read") from None
+        raise InvalidCertificateError(
+            "is damaged: its extensions cannot be read", FieldErrorCode.CERTIFICATE_DAMAGED
+        ) from None

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from voxrec import sipuri
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError
 
 T = TypeVar("T", bound=Hashable)
@@ -124,22 +125,27 @@ def metadata_errors(metadata: dict[str, Any]) -> list[FieldError]:
     size = len(msgspec.json.encode(metadata)) + int(sum(count for count in digits if count > _WITHOUT_EXPONENT))
     if size <= METADATA_LIMIT:
         return []
-    return [FieldError("metadata", f"is {size} bytes as JSON; at most {METADATA_LIMIT} are allowed")]
+    message = f"is {size} bytes as JSON; at most {METADATA_LIMIT} are allowed"
+    return [FieldError("metadata", message, FieldErrorCode.TOO_MANY_BYTES, {"maximum": METADATA_LIMIT})]
 
 
 def tag_errors(tags: Sequence[str]) -> list[FieldError]:
     """Return an error for each tag that is not allowed or occurs twice, or a single one if there are too many."""
     if len(tags) > MAX_TAGS:
-        return [FieldError("tags", f"has {len(tags)} tags; at most {MAX_TAGS} are allowed")]
-    field_errors = [FieldError("tags", f"{problem}: {tag!r}") for tag in tags if (problem := _tag_problem(tag))]
-    field_errors += [FieldError("tags", f"duplicate tag {tag!r}") for tag in duplicates(tags)]
-    return field_errors
-
-
-def _tag_problem(tag: str) -> str | None:
-    if re.fullmatch(TAG, tag):
-        return None
-    return "a tag must have 1 to 64 characters, without control characters, commas, and white space at its ends"
+        message = f"has {len(tags)} tags; at most {MAX_TAGS} are allowed"
+        return [FieldError("tags", message, FieldErrorCode.TOO_MANY, {"maximum": MAX_TAGS})]
+    rule = "a tag must have 1 to 64 characters, without control characters, commas, and white space at its ends"
+    return [
+        *(
+            FieldError("tags", f"{rule}: {tag!r}", FieldErrorCode.TAG_INVALID, {"value": tag})
+            for tag in tags
+            if not re.fullmatch(TAG, tag)
+        ),
+        *(
+            FieldError("tags", f"duplicate tag {tag!r}", FieldErrorCode.DUPLICATE, {"value": tag})
+            for tag in duplicates(tags)
+        ),
+    ]
 
 
 def _floats(metadata: dict[str, Any]) -> Iterator[float]:
@@ -154,13 +160,17 @@ def _floats(metadata: dict[str, Any]) -> Iterator[float]:
                 yield number
 
 
-def url_error(url: str) -> str | None:
-    """Return what is wrong with the URL of a webhook, or None."""
+def url_errors(field: str, url: str) -> list[FieldError]:
+    """Return what is wrong with the URL of a webhook."""
     if HTTP_URL.fullmatch(url):
-        return None
+        return []
     if re.match(r"https?://[^/?#]*@", url):
-        return "must not contain a user or password; use a webhook with the header Authorization instead"
-    return f"invalid URL {url!r}; expected http:// or https:// with a host, and a port from 1 to 65535 if there is one"
+        message = "must not contain a user or password; use a webhook with the header Authorization instead"
+        return [FieldError(field, message, FieldErrorCode.URL_WITH_PASSWORD)]
+    message = (
+        f"invalid URL {url!r}; expected http:// or https:// with a host, and a port from 1 to 65535 if there is one"
+    )
+    return [FieldError(field, message, FieldErrorCode.URL_INVALID)]
 
 
 def duplicates(values: Iterable[T]) -> list[T]:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError
 from voxrec.model.fields import Timestamp, doc
 from voxrec.model.principal_key import principal_key
@@ -44,4 +45,6 @@ class Note(Struct, frozen=True, kw_only=True, rename="camel"):
 
 def note_errors(text: str) -> list[FieldError]:
     """Return an error if the text of a note has only white space."""
-    return [] if text.strip() else [FieldError("text", "must contain a character that is not white space")]
+    if text.strip():
+        return []
+    return [FieldError("text", "must contain a character that is not white space", FieldErrorCode.BLANK)]

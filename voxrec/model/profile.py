@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from voxrec import sipuri
 from voxrec.clock import is_time_zone
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError
 from voxrec.mailaddress import MailAddressError, check_mail_address
 from voxrec.model.fields import (
@@ -27,7 +28,7 @@ from voxrec.model.fields import (
     doc,
     duplicates,
     metadata_errors,
-    url_error,
+    url_errors,
 )
 from voxrec.model.recipient_certificate import MailEncryption
 
@@ -173,8 +174,9 @@ def _check_email(profile: Profile) -> list[FieldError]:
             check_mail_address(address)
         except MailAddressError as error:
             errors.append(
-                FieldError(
+                FieldError.of(
                     "email",
+                    error,
                     f"invalid email address {address!r}: it {error}; expected one address, or several separated by "
                     "commas",
                 )
@@ -188,49 +190,60 @@ def _check_remote_sip_uri(profile: Profile) -> list[FieldError]:
     try:
         sipuri.parse(profile.remote_sip_uri)
     except sipuri.SipUriError as error:
-        return [FieldError("remoteSipUri", f"invalid SIP URI {profile.remote_sip_uri!r}: it {error}")]
+        message = f"invalid SIP URI {profile.remote_sip_uri!r}: it {error}"
+        return [FieldError.of("remoteSipUri", error, message)]
     return []
 
 
 def _check_numbers(profile: Profile) -> list[FieldError]:
     if len(profile.numbers) > MAX_NUMBERS:
-        return [FieldError("numbers", f"has {len(profile.numbers)} numbers; at most {MAX_NUMBERS} are allowed")]
+        message = f"has {len(profile.numbers)} numbers; at most {MAX_NUMBERS} are allowed"
+        return [FieldError("numbers", message, FieldErrorCode.TOO_MANY, {"maximum": MAX_NUMBERS})]
     return [
-        *(FieldError("numbers", f"duplicate number {number}") for number in duplicates(profile.numbers)),
+        *(
+            FieldError("numbers", f"duplicate number {number}", FieldErrorCode.DUPLICATE, {"value": number})
+            for number in duplicates(profile.numbers)
+        ),
         # in Python, unlike in JSON Schema, "$" also matches before a trailing line feed
-        *(FieldError("numbers", f"{number!r} ends with a line feed") for number in profile.numbers if "\n" in number),
+        *(
+            FieldError("numbers", f"{number!r} ends with a line feed", FieldErrorCode.WRONG_FORMAT, {"example": ""})
+            for number in profile.numbers
+            if "\n" in number
+        ),
     ]
 
 
 def _check_prompt(profile: Profile) -> list[FieldError]:
     if profile.record_prompt is RecordPrompt.CUSTOM and profile.record_prompt_custom_id is None:
-        return [FieldError("recordPromptCustomId", "required if recordPrompt is custom: the id of a prompt")]
+        message = "required if recordPrompt is custom: the id of a prompt"
+        return [FieldError("recordPromptCustomId", message, FieldErrorCode.REQUIRED)]
     return []
 
 
 def _check_codes(profile: Profile) -> list[FieldError]:
     if profile.record_resume_code is not None and profile.record_pause_code is None:
-        return [FieldError("recordResumeCode", "requires recordPauseCode")]
+        params = {"other": "recordPauseCode"}
+        return [FieldError("recordResumeCode", "requires recordPauseCode", FieldErrorCode.REQUIRES, params)]
     return []
 
 
 def _check_durations(profile: Profile) -> list[FieldError]:
     maximum = profile.max_duration_seconds
     if maximum is not None and profile.min_duration_seconds > maximum:
-        return [FieldError("minDurationSeconds", f"is greater than maxDurationSeconds, which is {maximum}")]
+        message = f"is greater than maxDurationSeconds, which is {maximum}"
+        params = {"other": "maxDurationSeconds", "maximum": maximum}
+        return [FieldError("minDurationSeconds", message, FieldErrorCode.GREATER_THAN, params)]
     return []
 
 
 def _check_webhook(profile: Profile) -> list[FieldError]:
-    if profile.webhook_url is None or (problem := url_error(profile.webhook_url)) is None:
-        return []
-    return [FieldError("webhookUrl", problem)]
+    return [] if profile.webhook_url is None else url_errors("webhookUrl", profile.webhook_url)
 
 
 def _check_line_ends(profile: Profile) -> list[FieldError]:
     # in Python, unlike in JSON Schema, "$" also matches before a trailing line feed
     return [
-        FieldError(name, f"{value!r} ends with a line feed")
+        FieldError(name, f"{value!r} ends with a line feed", FieldErrorCode.WRONG_FORMAT, {"example": ""})
         for name, value in (
             ("archiveBucket", profile.archive_bucket),
             ("archivePrefix", profile.archive_prefix),
@@ -243,7 +256,8 @@ def _check_line_ends(profile: Profile) -> list[FieldError]:
 def _check_time_zone(profile: Profile) -> list[FieldError]:
     if profile.time_zone is None or is_time_zone(profile.time_zone):
         return []
-    return [FieldError("timeZone", f"unknown time zone {profile.time_zone!r}; expected a name such as Europe/Berlin")]
+    message = f"unknown time zone {profile.time_zone!r}; expected a name such as Europe/Berlin"
+    return [FieldError("timeZone", message, FieldErrorCode.UNKNOWN_TIME_ZONE, {"value": profile.time_zone})]
 
 
 def _check_metadata(profile: Profile) -> list[FieldError]:

@@ -156,5 +156,5 @@ def address_errors(address: str) -> list[FieldError]:
     try:
         check_mail_address(address)
     except MailAddressError as error:
-        return [FieldError("address", f"invalid email address {address!r}: it {error}")]
+        return [FieldError.of("address", error, f"invalid email address {address!r}: it {error}")]
     return []

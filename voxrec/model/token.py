@@ -3,11 +3,13 @@
 import enum
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import Annotated, Final
 from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError
 from voxrec.model.fields import TRIMMED_TEXT, Timestamp, doc, duplicates
 
@@ -83,17 +85,26 @@ def _check_expiry(token: Token) -> list[FieldError]:
     if token.expires_at is None:
         return []
     if token.expires_at.tzinfo is None:
-        return [FieldError("expiresAt", "has no UTC offset, such as Z")]
+        return [FieldError("expiresAt", "has no UTC offset, such as Z", FieldErrorCode.NO_UTC_OFFSET)]
     if token.expires_at <= token.created_at:
-        return [FieldError("expiresAt", "is not in the future")]
+        return [FieldError("expiresAt", "is not in the future", FieldErrorCode.NOT_IN_FUTURE)]
     return []
 
 
 def _check_profile_ids(token: Token) -> list[FieldError]:
     ids = token.profile_ids or ()
     if ids and token.role is Role.ADMIN:
-        return [FieldError("profileIds", "not allowed for the role admin, which can create unrestricted tokens")]
-    return [FieldError("profileIds", f"duplicate id {profile_id}") for profile_id in duplicates(ids)]
+        message = "not allowed for the role admin, which can create unrestricted tokens"
+        return [FieldError("profileIds", message, FieldErrorCode.ROLE_WITHOUT_LIMITS)]
+    return duplicate_profile_errors(ids)
+
+
+def duplicate_profile_errors(profile_ids: Iterable[UUID]) -> list[FieldError]:
+    """Return an error for each Profile that a limit names more than once."""
+    return [
+        FieldError("profileIds", f"duplicate id {profile_id}", FieldErrorCode.DUPLICATE, {"value": str(profile_id)})
+        for profile_id in duplicates(profile_ids)
+    ]
 
 
 def _check_name(token: Token) -> list[FieldError]:
@@ -103,13 +114,15 @@ def _check_name(token: Token) -> list[FieldError]:
 def name_errors(name: str) -> list[FieldError]:
     """Return what makes a name misleading in the audit log."""
     if _INVISIBLE_CHARACTER.search(name):
-        return [FieldError("name", "must not contain invisible characters")]
+        return [FieldError("name", "must not contain invisible characters", FieldErrorCode.INVISIBLE_CHARACTERS)]
     if _skeleton(name) == ADMINISTRATOR:
         return [
             FieldError(
                 "name",
                 f"{name!r} could be confused with {ADMINISTRATOR!r}, the name of the configured administrator in "
                 "the audit log; use another name, such as that of the client or person",
+                FieldErrorCode.RESERVED_NAME,
+                {"value": ADMINISTRATOR},
             )
         ]
     return []

@@ -5,9 +5,10 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError
-from voxrec.model.fields import Timestamp, doc, duplicates
-from voxrec.model.token import Role, name_errors
+from voxrec.model.fields import Timestamp, doc
+from voxrec.model.token import Role, duplicate_profile_errors, name_errors
 
 MIN_PASSWORD_LENGTH: Final = 12  # characters; longer than the 8 of NIST SP 800-63B: few users have a second factor
 _MIN_NAME_IN_PASSWORD: Final = 4  # characters; shorter names occur in many good passwords
@@ -66,9 +67,9 @@ class User(Struct, frozen=True, kw_only=True, rename="camel"):
         errors = name_errors(self.name)
         ids = self.profile_ids or ()
         if ids and self.role is Role.ADMIN:
-            errors.append(FieldError("profileIds", "not allowed for the role admin, which can change its own limits"))
-        errors += [FieldError("profileIds", f"duplicate id {profile_id}") for profile_id in duplicates(ids)]
-        return errors
+            message = "not allowed for the role admin, which can change its own limits"
+            errors.append(FieldError("profileIds", message, FieldErrorCode.ROLE_WITHOUT_LIMITS))
+        return [*errors, *duplicate_profile_errors(ids)]
 
 
 class Session(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -86,5 +87,5 @@ class Session(Struct, frozen=True, kw_only=True, rename="camel"):
 def password_errors(key: str, password: str, name: str) -> list[FieldError]:
     """Return what is wrong with a new password of the user ``name``, apart from its length; ``key`` is its field."""
     if len(name) >= _MIN_NAME_IN_PASSWORD and name in password.lower():
-        return [FieldError(key, "must not contain the name of the user")]
+        return [FieldError(key, "must not contain the name of the user", FieldErrorCode.CONTAINS_NAME)]
     return []

@@ -11,9 +11,10 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Struct
 
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError
 from voxrec.model.call import Call
-from voxrec.model.fields import Text255, Timestamp, Uuid4, WebhookUrl, doc, duplicates, url_error
+from voxrec.model.fields import Text255, Timestamp, Uuid4, WebhookUrl, doc, duplicates, url_errors
 from voxrec.model.recording import RecordingState, Verdict
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the public part of every secret
@@ -303,32 +304,42 @@ def secret_errors(secret: str) -> list[FieldError]:
         key = b""
     if secret.startswith(SECRET_PREFIX) and len(key) in _SECRET_BYTES:
         return []
-    return [FieldError("secret", f"must be {SECRET_PREFIX} and 24 to 64 bytes in base64")]
+    return [
+        FieldError("secret", f"must be {SECRET_PREFIX} and 24 to 64 bytes in base64", FieldErrorCode.SECRET_INVALID)
+    ]
 
 
 def _check_url(webhook: Webhook) -> list[FieldError]:
     if webhook.of_profile:  # stored as the Profile has it
         return []
-    problem = url_error(webhook.url)
-    return [] if problem is None else [FieldError("url", problem)]
+    return url_errors("url", webhook.url)
 
 
 def _check_events(webhook: Webhook) -> list[FieldError]:
-    return [FieldError("events", f"duplicate event {event}") for event in duplicates(webhook.events)]
+    return [
+        FieldError("events", f"duplicate event {event}", FieldErrorCode.DUPLICATE, {"value": str(event)})
+        for event in duplicates(webhook.events)
+    ]
 
 
 def _check_headers(webhook: Webhook) -> list[FieldError]:
     errors = []
     if len(webhook.headers) > MAX_HEADERS:
-        errors.append(FieldError("headers", f"has {len(webhook.headers)} headers; at most {MAX_HEADERS} are allowed"))
+        message = f"has {len(webhook.headers)} headers; at most {MAX_HEADERS} are allowed"
+        errors.append(FieldError("headers", message, FieldErrorCode.TOO_MANY, {"maximum": MAX_HEADERS}))
     names = [name.lower() for name in webhook.headers]
-    errors += [FieldError("headers", f"duplicate header {name}") for name in duplicates(names)]
+    errors += [
+        FieldError("headers", f"duplicate header {name}", FieldErrorCode.DUPLICATE, {"value": name})
+        for name in duplicates(names)
+    ]
     for name, value in webhook.headers.items():
         if name.lower() in RESERVED_HEADERS or name.lower().startswith(RESERVED_PREFIX):
-            errors.append(FieldError("headers", f"{name} is set by voxrec; use another name"))
+            message = f"{name} is set by voxrec; use another name"
+            errors.append(FieldError("headers", message, FieldErrorCode.HEADER_RESERVED, {"value": name}))
         # in Python, unlike in JSON Schema, "$" also matches before a trailing line feed
         if not re.fullmatch(_HEADER_NAME, name) or not re.fullmatch(_HEADER_VALUE, value):
-            errors.append(FieldError("headers", f"{name!r} is not a valid header; expected visible ASCII characters"))
+            message = f"{name!r} is not a valid header; expected visible ASCII characters"
+            errors.append(FieldError("headers", message, FieldErrorCode.HEADER_INVALID, {"value": name}))
     return errors
 
 

@@ -12,11 +12,13 @@ from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from voxrec.error_codes import ProblemReason
 from voxrec.errors import Conflict, NodeUnreachable, NotFound, Unavailable, VoxrecError
 from voxrec.store.nodes import Nodes
 
 REPLY_TIMEOUT: Final = 3.0
 """Seconds that a node may take to reply."""
+_REASONS: Final = frozenset(ProblemReason)
 _ERRORS: Final[Mapping[str, type[VoxrecError]]] = {error.code: error for error in (Conflict, NotFound, Unavailable)}
 
 RequestHandler = Callable[[Mapping[str, Any]], Awaitable[Any]]
@@ -33,6 +35,7 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     params: dict[str, Any] = {}
     result: Any = None
     error: tuple[str, str] | None = None
+    reason: str = ""
 
 
 class NodeMessages:
@@ -64,7 +67,8 @@ class NodeMessages:
             self._waiting.pop(message.id, None)
         if answer.error is not None:
             code, detail = answer.error
-            raise _ERRORS.get(code, Unavailable)(detail)
+            reason = ProblemReason(answer.reason) if answer.reason in _REASONS else None
+            raise _ERRORS.get(code, Unavailable)(detail, reason=reason)
         return answer.result
 
     def received(self, payload: str) -> None:
@@ -85,12 +89,13 @@ class NodeMessages:
             waiting.callback(message)
 
     async def _execute(self, message: _Message) -> None:
-        result, error = None, None
+        result, error, reason = None, None, ""
         try:
             if (handler := self._handlers.get(message.method)) is None:
                 raise Unavailable(f"Node {self._node} runs a version of voxrec that does not know {message.method}.")
             result = await handler(message.params)
         except VoxrecError as failed:
             error = (failed.code if failed.code in _ERRORS else Unavailable.code, failed.detail)
-        reply = _Message(id=message.id, to=message.sender, sender=self._node, result=result, error=error)
+            reason = failed.problem_reason or ""
+        reply = _Message(id=message.id, to=message.sender, sender=self._node, result=result, error=error, reason=reason)
         await self._nodes.send(msgspec.json.encode(reply).decode())

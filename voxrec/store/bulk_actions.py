@@ -9,6 +9,7 @@ from typing import Final, Self
 from uuid import UUID
 
 from voxrec.cursor import Cursor
+from voxrec.error_codes import ProblemReason
 from voxrec.errors import Conflict, NotFound
 from voxrec.model import (
     BulkAction,
@@ -225,7 +226,8 @@ class BulkActions(PagedTable[BulkAction, None]):
             if not rows:
                 current = await self._read(transaction, action_id)
                 if current.state is not BulkActionState.CANCELED:
-                    raise Conflict(f"Bulk action {action_id} is {current.state}; it cannot be canceled any more.")
+                    detail = f"Bulk action {action_id} is {current.state}; it cannot be canceled any more."
+                    raise Conflict(detail, reason=ProblemReason.BULK_ACTION_ENDED)
                 rows = await transaction.query(f"{_SELECT} WHERE id = %s", (action_id,))
             await hook(transaction, stored := self._from_row(rows[0]))
             return stored
@@ -243,9 +245,11 @@ class BulkActions(PagedTable[BulkAction, None]):
     async def _confirmed(self, transaction: Transaction, action_id: UUID) -> BulkAction:
         current = await self._read(transaction, action_id)
         if current.state is BulkActionState.PREVIEW:
-            raise Conflict(f"The preview of bulk action {action_id} has expired; create another one.")
+            detail = f"The preview of bulk action {action_id} has expired; create another one."
+            raise Conflict(detail, reason=ProblemReason.PREVIEW_EXPIRED)
         if current.state in (BulkActionState.CANCELED, BulkActionState.FAILED):
-            raise Conflict(f"Bulk action {action_id} is {current.state}; create another one.")
+            detail = f"Bulk action {action_id} is {current.state}; create another one."
+            raise Conflict(detail, reason=ProblemReason.BULK_ACTION_ENDED)
         return current
 
     async def _read(self, transaction: Transaction, action_id: UUID) -> BulkAction:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from voxrec.error_codes import FieldErrorCode, ProblemReason
 from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
 from voxrec.model import DeliveryChannel, DeliveryStatus, RecordingDelivery, mail_addresses
 from voxrec.postgres.database import Database
@@ -162,9 +163,11 @@ async def _send_mail(transaction: Transaction, recording_id: UUID, recipients: S
         raise NotFound(f"There is no recording {recording_id}.")
     state, has_audio = rows[0]
     if state != "completed" or not has_audio:
-        raise Conflict(f"Recording {recording_id} is {state}: only a completed recording can be mailed.")
+        detail = f"Recording {recording_id} is {state}: only a completed recording can be mailed."
+        raise Conflict(detail, reason=ProblemReason.NO_AUDIO_TO_MAIL)
     if (job := await transaction.query(_LOCK_MAIL_JOB, (recording_id,))) and job[0][0]:
-        raise Conflict(f"A mail of recording {recording_id} is being sent; repeat the request when that has ended.")
+        detail = f"A mail of recording {recording_id} is being sent; repeat the request when that has ended."
+        raise Conflict(detail, reason=ProblemReason.DELIVERY_IN_PROGRESS)
     await transaction.execute(_REOPEN_MAIL, (recording_id, list(recipients)))
     await transaction.execute(_ENQUEUE_MAIL, (recording_id,))
 
@@ -176,8 +179,11 @@ async def _send_webhook(transaction: Transaction, message_id: UUID, webhook_id: 
     if not rows:
         known = await transaction.query("SELECT id FROM webhooks WHERE id = %s", (webhook_id,))
         if not known:
-            raise InvalidInput("1 field is invalid.", [FieldError("target", f"webhook {webhook_id} does not exist")])
-        raise Conflict("The delivery is in progress; repeat the request when the attempt has ended.")
+            message, params = f"webhook {webhook_id} does not exist", {"value": str(webhook_id)}
+            field_error = FieldError("target", message, FieldErrorCode.DOES_NOT_EXIST, params)
+            raise InvalidInput("1 field is invalid.", [field_error])
+        detail = "The delivery is in progress; repeat the request when the attempt has ended."
+        raise Conflict(detail, reason=ProblemReason.DELIVERY_IN_PROGRESS)
     await transaction.query("SELECT pg_notify('voxrec_webhooks', '')")
     return UUID(str(rows[0][0]))
 

@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 from voxrec.cursor import Cursor
+from voxrec.error_codes import ProblemReason
 from voxrec.errors import Conflict
 from voxrec.model import Job, JobKind, JobState, StoredObject
 from voxrec.postgres.statement import PreparedStatement, Row
@@ -203,7 +204,8 @@ class Jobs(ScopedRepository[Job, JobFilter]):
             job = await self._lock(transaction, job_id)
             check(job)
             if job.state in (JobState.RUNNING, JobState.DONE):
-                raise Conflict(f"Job {job_id} is {job.state}: only a job that waits or has failed can be restarted.")
+                detail = f"Job {job_id} is {job.state}: only a job that waits or has failed can be restarted."
+                raise Conflict(detail, reason=ProblemReason.JOB_NOT_DEAD)
             if job.kind is JobKind.MAIL:
                 await reopen(transaction, job.recording_id, unconfirmed=job.state is JobState.UNCONFIRMED)
             return self._require_found(await transaction.query(_RESTART, (job_id,)), job_id)
@@ -241,10 +243,12 @@ class Jobs(ScopedRepository[Job, JobFilter]):
             job = await self._lock(transaction, job_id)
             check(job)
             if job.state not in _ENDED:
-                raise Conflict(f"Job {job_id} is {job.state}: only a dead or unconfirmed job can be deleted.")
+                detail = f"Job {job_id} is {job.state}: only a dead or unconfirmed job can be deleted."
+                raise Conflict(detail, reason=ProblemReason.JOB_NOT_DEAD)
             if job.kind is JobKind.FINISH:
                 raise Conflict(
-                    f"Recording {job.recording_id} needs job {job_id}: restart the job, or delete the recording."
+                    f"Recording {job.recording_id} needs job {job_id}: restart the job, or delete the recording.",
+                    reason=ProblemReason.JOB_NEEDED,
                 )
             await transaction.execute("DELETE FROM jobs WHERE id = %s", (job_id,))
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from psycopg2.errors import ForeignKeyViolation
 
 from voxrec.cursor import Cursor
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError, InvalidInput
 from voxrec.mailaddress import spellings
 from voxrec.model import AuditEntry, Profile
@@ -231,7 +232,8 @@ def _require_prompt() -> Iterator[None]:
     try:
         yield
     except ForeignKeyViolation as error:
-        field_error = FieldError("recordPromptCustomId", "the prompt does not exist any more")
+        message = "the prompt does not exist any more"
+        field_error = FieldError("recordPromptCustomId", message, FieldErrorCode.DOES_NOT_EXIST, {"value": ""})
         raise InvalidInput("The profile refers to a prompt that was deleted.", [field_error]) from error
 
 
@@ -242,4 +244,7 @@ async def _insert_numbers(transaction: Transaction, profile: Profile) -> list[Fi
     rows = await transaction.query(_INSERT_NUMBERS, (profile.id, list(profile.numbers)))
     inserted = {number for (number,) in rows}
     in_use = [number for number in profile.numbers if number not in inserted]
-    return [FieldError("numbers", f"{number} is in use by another profile") for number in in_use]
+    return [
+        FieldError("numbers", f"{number} is in use by another profile", FieldErrorCode.IN_USE, {"value": number})
+        for number in in_use
+    ]

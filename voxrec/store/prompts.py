@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from voxrec.cursor import Cursor
+from voxrec.error_codes import ProblemReason
 from voxrec.errors import Conflict, NotFound
 from voxrec.model import Prompt
 from voxrec.postgres.statement import Row
@@ -172,4 +173,5 @@ async def _require_unused(transaction: Transaction, prompt: Prompt) -> None:
         listed = ", ".join(map(str, profile_ids[:_MAX_LISTED_PROFILES]))
         more = " and more" if len(profile_ids) > _MAX_LISTED_PROFILES else ""
         noun = "profile" if len(profile_ids) == 1 else "profiles"
-        raise Conflict(f"Prompt {prompt.id} is in use by the {noun} {listed}{more}.")
+        detail = f"Prompt {prompt.id} is in use by the {noun} {listed}{more}."
+        raise Conflict(detail, reason=ProblemReason.IN_USE)

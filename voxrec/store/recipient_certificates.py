@@ -12,7 +12,8 @@ from uuid import UUID
 from psycopg2.errors import ForeignKeyViolation, UniqueViolation
 
 from voxrec.cursor import Cursor
-from voxrec.errors import Conflict, FieldError, InvalidInput
+from voxrec.error_codes import FieldErrorCode
+from voxrec.errors import Conflict, FieldError
 from voxrec.mailaddress import caseless_mailbox_key
 from voxrec.model import CertificateValidity, RecipientCertificate
 from voxrec.model.recipient_certificate import EXPIRY_NOTICE
@@ -20,6 +21,7 @@ from voxrec.postgres.statement import Row
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.columns import Columns
 from voxrec.store.keyset import Conditions, fetch_page
+from voxrec.store.profile_limits import unknown_profile
 from voxrec.store.repository import ScopedRepository, apply_change, no_check
 from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
@@ -108,7 +110,7 @@ class RecipientCertificates(ScopedRepository[RecipientCertificate, CertificateFi
 
         async def work(transaction: Transaction) -> RecipientCertificate:
             if not self._in_scope(certificate):
-                raise _unknown_profile(certificate.profile_id)
+                raise unknown_profile("recipient certificate", certificate.profile_id)
             with _constraints(certificate):
                 await transaction.execute(
                     _INSERT, (*_COLUMNS.params(certificate), caseless_mailbox_key(certificate.address))
@@ -176,18 +178,10 @@ def _constraints(certificate: RecipientCertificate) -> Iterator[None]:
     try:
         yield
     except ForeignKeyViolation as error:
-        raise _unknown_profile(certificate.profile_id) from error
+        raise unknown_profile("recipient certificate", certificate.profile_id) from error
     except UniqueViolation as error:
         problem = f"{certificate.address} has this certificate already"
         raise Conflict(
-            "The recipient certificate collides with another one.", [FieldError("certificate", problem)]
+            "The recipient certificate collides with another one.",
+            [FieldError("certificate", problem, FieldErrorCode.CERTIFICATE_STORED, {"address": certificate.address})],
         ) from error
-
-
-def _unknown_profile(profile_id: UUID | None) -> InvalidInput:
-    problem = (
-        "is required: the token is limited to some profiles"
-        if profile_id is None
-        else f"profile {profile_id} does not exist"
-    )
-    return InvalidInput("The recipient certificate has an invalid profile.", [FieldError("profileId", problem)])

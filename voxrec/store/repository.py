@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from voxrec.cursor import Cursor, PageItem
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import Conflict, FieldError, NotFound
 from voxrec.model import Profile, Prompt, RecipientCertificate, Recording, User, Webhook
 from voxrec.postgres.database import Database
@@ -84,7 +85,8 @@ class Repository(PagedTable[T, F]):
         return Conflict(f"The {self._resource} collides with another one.", field_errors)
 
     def _id_in_use(self, resource_id: UUID) -> FieldError:
-        return FieldError("id", f"{resource_id} is in use by another {self._resource}")
+        message = f"{resource_id} is in use by another {self._resource}"
+        return FieldError("id", message, FieldErrorCode.IN_USE, {"value": str(resource_id)})
 
 
 class ScopedRepository(Repository[T, F]):

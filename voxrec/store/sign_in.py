@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from voxrec.error_codes import ProblemReason
 from voxrec.errors import Conflict
 from voxrec.model import AuditEntry, Session, User
 from voxrec.postgres.database import Database
@@ -105,7 +106,8 @@ class SignIn:
         async def work(transaction: Transaction) -> NewSession:
             await transaction.execute(_DELETE_EXPIRED_AUTHORIZATIONS)
             if not await transaction.query(_USE_AUTHORIZATION, (hash_secret(state), lifetime)):
-                raise Conflict("This response of the identity provider was used already.")
+                detail = "This response of the identity provider was used already."
+                raise Conflict(detail, reason=ProblemReason.SIGN_IN_USED)
             new = begin(await store_provider_user(transaction, user))
             await self._begin(transaction, new, id_token)
             return new

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from voxrec.cursor import Cursor
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import Conflict, FieldError, InvalidInput
 from voxrec.model import User
 from voxrec.postgres.statement import Row
@@ -93,7 +94,7 @@ class Users(Repository[User, UserFilter]):
         async def work(transaction: Transaction) -> User:
             await require_profiles(transaction, user.profile_ids, self._resource)
             if not await transaction.query(_INSERT, (*_COLUMNS.params(user), password_hash)):
-                raise self._collision([FieldError("name", f"{user.name} is in use by another user")])
+                raise self._collision([_name_in_use(user)])
             await hook(transaction, user)
             return user
 
@@ -168,7 +169,7 @@ async def store_provider_user(transaction: Transaction, user: User) -> User:
     if stored is None:
         raise Conflict(
             f"The name {user.name} is in use by another user.",
-            [FieldError("name", f"{user.name} is in use by another user")],
+            [_name_in_use(user)],
         )
     if not have_other_permissions(stored, user):
         return stored
@@ -180,12 +181,17 @@ async def store_provider_user(transaction: Transaction, user: User) -> User:
     return changed
 
 
+def _name_in_use(user: User) -> FieldError:
+    return FieldError("name", f"{user.name} is in use by another user", FieldErrorCode.IN_USE, {"value": user.name})
+
+
 async def _limited_to_existing_profiles(transaction: Transaction, user: User) -> User:
     if user.profile_ids is None:
         return user
     rows = await transaction.query(_SELECT_PROFILES, (list(user.profile_ids),))
     if not rows:
-        raise InvalidInput("None of the Profiles of the user exists.", [FieldError("profileIds", "do not exist")])
+        field_error = FieldError("profileIds", "do not exist", FieldErrorCode.DOES_NOT_EXIST, {"value": ""})
+        raise InvalidInput("None of the Profiles of the user exists.", [field_error])
     return msgspec.structs.replace(user, profile_ids=tuple(profile_id for (profile_id,) in rows))
 
 

@@ -13,13 +13,15 @@ import msgspec
 from psycopg2.errors import ForeignKeyViolation
 
 from voxrec.cursor import Cursor
-from voxrec.errors import Conflict, FieldError, InvalidInput
+from voxrec.error_codes import ProblemReason
+from voxrec.errors import Conflict
 from voxrec.model import Webhook, WebhookAttempt, WebhookSecret
 from voxrec.postgres.database import Database
 from voxrec.postgres.statement import Row
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.columns import Columns
 from voxrec.store.keyset import Conditions, fetch_page
+from voxrec.store.profile_limits import unknown_profile
 from voxrec.store.repository import PagedTable, ScopedRepository, apply_change, no_check
 from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
@@ -100,7 +102,7 @@ class Webhooks(ScopedRepository[Webhook, WebhookFilter]):
 
         async def work(transaction: Transaction) -> Webhook:
             if not self._in_scope(webhook):
-                raise _unknown_profile(webhook.profile_id)
+                raise unknown_profile("webhook", webhook.profile_id)
             with _require_profile(webhook):
                 rows = await transaction.query(_INSERT, _COLUMNS.params(webhook))
             if not rows:
@@ -138,8 +140,10 @@ class Webhooks(ScopedRepository[Webhook, WebhookFilter]):
             webhook = await self._lock(transaction, webhook_id)
             check(webhook)
             if webhook.of_profile:
+                profile_id = webhook.profile_id
                 raise Conflict(
-                    f"Webhook {webhook_id} is the webhookUrl of profile {webhook.profile_id}; set that to null instead."
+                    f"Webhook {webhook_id} is the webhookUrl of profile {profile_id}; set that to null instead.",
+                    reason=ProblemReason.WEBHOOK_OF_PROFILE,
                 )
             await transaction.execute("DELETE FROM webhooks WHERE id = %s", (webhook_id,))
 
@@ -228,13 +232,4 @@ def _require_profile(webhook: Webhook) -> Iterator[None]:
     try:
         yield
     except ForeignKeyViolation as error:
-        raise _unknown_profile(webhook.profile_id) from error
-
-
-def _unknown_profile(profile_id: UUID | None) -> InvalidInput:
-    problem = (
-        "is required: the token is limited to some profiles"
-        if profile_id is None
-        else (f"profile {profile_id} does not exist")
-    )
-    return InvalidInput("The webhook has an invalid profile.", [FieldError("profileId", problem)])
+        raise unknown_profile("webhook", webhook.profile_id) from error

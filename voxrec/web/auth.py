@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Generic, Protocol, Self, TypeVar
 from uuid import UUID
 
+from voxrec.error_codes import ProblemReason
 from voxrec.model import Role as Role
 from voxrec.model.principal_key import principal_key
 from voxrec.web.errors import NotAllowed, NotAuthenticated, TooManyAttempts
@@ -48,7 +49,10 @@ class Principal:
         """Raise NotAllowed unless the principal's role includes ``role``."""
         if not self.role.includes(role):
             raise NotAllowed(
-                f"This request requires the role {role}; {self.name!r} has the role {self.role}.", _INSUFFICIENT_SCOPE
+                f"This request requires the role {role}; {self.name!r} has the role {self.role}.",
+                _INSUFFICIENT_SCOPE,
+                reason=ProblemReason.ROLE_REQUIRED,
+                params={"role": role.value},
             )
 
     def require_all_profiles(self) -> None:
@@ -57,6 +61,7 @@ class Principal:
             raise NotAllowed(
                 f"{self.name!r} is limited to some profiles; this request requires access to all profiles.",
                 _INSUFFICIENT_SCOPE,
+                reason=ProblemReason.ALL_PROFILES_REQUIRED,
             )
 
 

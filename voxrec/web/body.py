@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from voxrec.conversion import convert_fields
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError, InvalidInput
 from voxrec.web.errors import UnsupportedMedia
 from voxrec.web.json_input import decode_json, depth_errors, duplicate_key_errors, has_nul
@@ -87,7 +88,9 @@ class JsonBody(Generic[S]):
         """Return the instance. Raises InvalidInput with every error."""
         document = {**{key: str(request.ids[key]) for key in self.path_keys}, **decode_json_object(request)}
         values, field_errors = convert_fields(self.model, document, read_only=self.read_only, secret=self.secret)
-        field_errors += [FieldError(key, "is required") for key in sorted(self.required - document.keys())]
+        field_errors += [
+            FieldError(key, "is required", FieldErrorCode.REQUIRED) for key in sorted(self.required - document.keys())
+        ]
         for value_validator in self.value_validators:
             field_errors += await value_validator(request, values)
         attributes = {**self.initial_values(), **values}
@@ -129,7 +132,9 @@ class PartialUpdateBody(Generic[S]):
         """Return the update that a decoded ``document`` describes."""
         changes = {key: value for key, value in document.items() if key not in self.read_only}
         values, field_errors = convert_fields(self.model, changes, read_only=self.read_only)
-        value_errors = [FieldError(key, "is required") for key in sorted(self.required - document.keys())]
+        value_errors = [
+            FieldError(key, "is required", FieldErrorCode.REQUIRED) for key in sorted(self.required - document.keys())
+        ]
         for value_validator in self.value_validators:
             value_errors += await value_validator(request, values)
         return PartialUpdate(
@@ -183,12 +188,16 @@ def decode_json_object(request: Request) -> dict[str, Any]:
     if b"\\u0000" in request.raw_body:  # U+0000 cannot occur in JSON text unless escaped
         require_no_errors(
             [
-                FieldError(key, "must not contain the character U+0000")
+                FieldError(key, "must not contain the character U+0000", FieldErrorCode.NUL_CHARACTER)
                 for key, value in document.items()
                 if has_nul([key, value])
             ]
         )
     return document
+
+
+def _missing_errors(keys: Iterable[str]) -> list[FieldError]:
+    return [FieldError(key, "is required", FieldErrorCode.REQUIRED) for key in sorted(keys)]
 
 
 @cache

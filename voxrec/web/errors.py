@@ -1,15 +1,25 @@
 """Errors of the HTTP protocol. Each has the status and the problem code of its response."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
+from voxrec.error_codes import ProblemReason
 from voxrec.errors import VoxrecError
 
 
 class RestError(VoxrecError):
     """An error of the HTTP protocol. ``headers`` are sent with the response."""
 
-    def __init__(self, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
+    def __init__(
+        self,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        reason: ProblemReason | None = None,
+        params: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(detail, reason=reason, params=params)
         self.headers = dict(headers or {})
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError
 from voxrec.web.errors import BadRequest, TooLarge
 
@@ -65,7 +66,12 @@ def duplicate_key_errors(text: bytes) -> list[FieldError]:
 def depth_errors(document: dict[str, Any]) -> list[FieldError]:
     """Return an error for each key whose value is nested too deeply for encoders, which are recursive."""
     return [
-        FieldError(key, f"is nested too deeply; at most {MAX_DEPTH} levels are allowed")
+        FieldError(
+            key,
+            f"is nested too deeply; at most {MAX_DEPTH} levels are allowed",
+            FieldErrorCode.TOO_DEEP,
+            {"maximum": MAX_DEPTH},
+        )
         for key, value in document.items()
         if isinstance(value, list | dict) and not is_shallow(value, MAX_DEPTH - 1)
     ]

@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from voxrec.cursor import Cursor
-from voxrec.errors import FieldError, InvalidInput
+from voxrec.error_codes import FieldErrorCode
+from voxrec.errors import FieldError, InvalidInput, InvalidValue
 from voxrec.web.parameters import integer
 from voxrec.web.query import QueryParameter, query_items, query_parameter
 from voxrec.web.request import Request
@@ -41,7 +42,13 @@ def cursor(value: str) -> Cursor:
             return Cursor(_EPOCH + timedelta(microseconds=microseconds), UUID(bytes=key))
         except OverflowError:
             pass
-    raise ValueError('is not a cursor; follow the Link with rel="next" of the previous page unchanged')
+    raise not_a_cursor()
+
+
+def not_a_cursor() -> InvalidValue:
+    """Return the error of a parameter ``cursor`` that is not that of a page."""
+    message = 'is not a cursor; follow the Link with rel="next" of the previous page unchanged'
+    return InvalidValue(message, FieldErrorCode.NOT_A_CURSOR)
 
 
 def encode_cursor(position: Cursor) -> str:
@@ -97,7 +104,8 @@ class Paginator(Generic[T, F]):
         if size is not None:
             return await self._page(request, filter_, size, after)
         if after is not None:
-            raise InvalidInput("A parameter is missing.", [FieldError("limit", "is required with cursor")])
+            field_error = FieldError("limit", "is required with cursor", FieldErrorCode.REQUIRED)
+            raise InvalidInput("A parameter is missing.", [field_error])
         return self.complete_list(filter_)
 
     def complete_list(self, filter_: F, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

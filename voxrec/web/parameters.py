@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Final, TypeVar
 from uuid import UUID
 
+from voxrec.error_codes import FieldErrorCode
+from voxrec.errors import InvalidValue
 from voxrec.web.query import QueryParameter, query_parameter
 
 MAX_TEXT_LENGTH: Final = 255
@@ -21,7 +23,11 @@ T = TypeVar("T")
 def text(value: str) -> str:
     """Text that PostgreSQL can store."""
     if not value or len(value) > MAX_TEXT_LENGTH or "\0" in value:
-        raise ValueError(f"must have 1 to {MAX_TEXT_LENGTH} characters, without U+0000")
+        raise InvalidValue(
+            f"must have 1 to {MAX_TEXT_LENGTH} characters, without U+0000",
+            FieldErrorCode.TOO_LONG,
+            {"maximum": MAX_TEXT_LENGTH},
+        )
     return value
 
 
@@ -34,7 +40,10 @@ def timestamp(value: str) -> datetime:
             return parsed.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise ValueError("must be a date and time with UTC offset, such as 2026-01-31T09:30:00Z (encode + as %2B)")
+    raise InvalidValue(
+        "must be a date and time with UTC offset, such as 2026-01-31T09:30:00Z (encode + as %2B)",
+        FieldErrorCode.NOT_A_TIMESTAMP,
+    )
 
 
 def integer(minimum: int, maximum: int, description: str) -> QueryParameter[int]:
@@ -43,7 +52,11 @@ def integer(minimum: int, maximum: int, description: str) -> QueryParameter[int]
 
     def parse(value: str) -> int:
         if not digits.fullmatch(value) or not minimum <= int(value) <= maximum:
-            raise ValueError(f"must be a number from {minimum} to {maximum}")
+            raise InvalidValue(
+                f"must be a number from {minimum} to {maximum}",
+                FieldErrorCode.NUMBER_RANGE,
+                {"minimum": minimum, "maximum": maximum},
+            )
         return int(value)
 
     return QueryParameter(parse, description, {"type": "integer", "minimum": minimum, "maximum": maximum})
@@ -55,7 +68,9 @@ def one_of(values: Sequence[E], description: str, *, title: str) -> QueryParamet
 
     def parse(value: str) -> E:
         if value not in by_text:
-            raise ValueError(f"must be one of {', '.join(by_text)}")
+            raise InvalidValue(
+                f"must be one of {', '.join(by_text)}", FieldErrorCode.NOT_ONE_OF, {"allowed": list(by_text)}
+            )
         return by_text[value]
 
     return QueryParameter(parse, description, {"title": title, "type": "string", "enum": list(by_text)})
@@ -70,7 +85,11 @@ def some_of(values: Sequence[E], description: str, *, example: str) -> QueryPara
         try:
             return tuple(by_text[part] for part in value.split(","))
         except KeyError:
-            raise ValueError(f"must be one or more of {', '.join(by_text)}, separated by commas") from None
+            raise InvalidValue(
+                f"must be one or more of {', '.join(by_text)}, separated by commas",
+                FieldErrorCode.NOT_ONE_OF,
+                {"allowed": list(by_text)},
+            ) from None
 
     schema = {"type": "string", "pattern": f"^({choice})(,({choice}))*$", "examples": [example]}
     return QueryParameter(parse, description, schema)
@@ -79,13 +98,13 @@ def some_of(values: Sequence[E], description: str, *, example: str) -> QueryPara
 def uuid(description: str) -> QueryParameter[UUID]:
     """Return a parameter for one UUID with hyphens."""
     return QueryParameter(
-        _matching(re.compile(_UUID), UUID, "must be a UUID"), description, {"type": "string", "format": "uuid"}
+        _matching_uuid(re.compile(_UUID), UUID, "must be a UUID"), description, {"type": "string", "format": "uuid"}
     )
 
 
 def uuids(description: str) -> QueryParameter[frozenset[UUID]]:
     """Return a parameter for one or more UUIDs with hyphens, separated by commas."""
-    parse = _matching(
+    parse = _matching_uuid(
         re.compile(_UUID_LIST),
         lambda value: frozenset(map(UUID, value.split(","))),
         "must be one or more UUIDs, separated by commas",
@@ -93,10 +112,10 @@ def uuids(description: str) -> QueryParameter[frozenset[UUID]]:
     return QueryParameter(parse, description, {"type": "string", "pattern": f"^{_UUID_LIST}$"})
 
 
-def _matching(pattern: re.Pattern[str], convert: Callable[[str], T], message: str) -> Callable[[str], T]:
+def _matching_uuid(pattern: re.Pattern[str], convert: Callable[[str], T], message: str) -> Callable[[str], T]:
     def parse(value: str) -> T:
         if not pattern.fullmatch(value):
-            raise ValueError(message)
+            raise InvalidValue(message, FieldErrorCode.NOT_A_UUID)
         return convert(value)
 
     return parse

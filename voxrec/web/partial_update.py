@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError, InvalidInput
 from voxrec.web.read_only import is_repeated
 
@@ -48,7 +49,7 @@ class PartialUpdate(Generic[S]):
         field_errors = [
             *self.conversion_errors,
             *(
-                FieldError(key, "is set by voxrec and cannot be changed")
+                FieldError(key, "is set by voxrec and cannot be changed", FieldErrorCode.READ_ONLY)
                 for key, value in self.read_only.items()
                 if key not in current_values or not is_repeated(value, current_values[key], types.get(key, Any))
             ),

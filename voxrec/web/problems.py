@@ -3,15 +3,16 @@
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 from uuid import uuid4
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import Conflict, FieldError, InvalidInput, Unavailable, VoxrecError
 from voxrec.web.errors import RestError
 from voxrec.web.response import Response
@@ -19,14 +20,40 @@ from voxrec.web.response import Response
 PROBLEM_TYPE: Final = "application/problem+json"
 MAX_ERRORS: Final = 100
 """Invalid fields that one response lists."""
-_MAX_FIELD_LENGTH: Final = 200  # characters of a name that the client chose
+_MAX_FIELD_LENGTH: Final = 200  # characters of a name or a value that the client chose
 _MAX_MESSAGE_LENGTH: Final = 2000  # characters; messages repeat values that the client chose
 _RETRY_AFTER: Final = "2"  # seconds
 _log = Logger()
 
 
+class InvalidField(Struct, frozen=True, kw_only=True):
+    """A field of a request that is invalid."""
+
+    field: Annotated[str, Meta(description="Its path, such as `remoteSipUri`.")]
+    message: Annotated[str, Meta(description="What is wrong and what is allowed, in English.")]
+    code: Annotated[
+        str,
+        Meta(
+            description="What is wrong, as one of the codes in the API guide. Later versions may add some.",
+            examples=["too-long"],
+        ),
+    ] = FieldErrorCode.INVALID
+    params: Annotated[
+        dict[str, Any],
+        Meta(
+            description="What the code refers to, such as the limit.",
+            extra_json_schema={"examples": [{"maximum": 255}]},
+        ),
+    ] = {}
+
+
 class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Problem details. ``reference`` identifies the log entry of an error that is not the client's."""
+    """Problem details.
+
+    - ``reason``: which of the causes of ``code`` it is, where there are several, such as ``legal-hold``; ``params`` are
+      its parameters
+    - ``reference``: identifies the log entry of an error that is not the client's
+    """
 
     media_type: ClassVar[str] = PROBLEM_TYPE
 
@@ -35,7 +62,9 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: int
     detail: str
     code: str
-    errors: tuple[FieldError, ...] = ()
+    reason: str | None = None
+    params: dict[str, Any] = {}
+    errors: tuple[InvalidField, ...] = ()
     reference: str | None = None
 
 
@@ -61,7 +90,7 @@ def _problem_of(error: BaseException) -> tuple[Problem, Mapping[str, str]]:
         case VoxrecError(status=status) if status < 500:
             field_errors = error.field_errors if isinstance(error, InvalidInput | Conflict) else ()
             headers = error.headers if isinstance(error, RestError) else {}
-            return _client_problem(status, error.code, error.detail, field_errors), headers
+            return _client_problem(error, field_errors), headers
         case RestError():
             reference = _log_failure(error)
             return _problem(error.status, error.code, error.detail, reference=reference), error.headers
@@ -80,18 +109,36 @@ def _problem_of(error: BaseException) -> tuple[Problem, Mapping[str, str]]:
             return _problem(500, code, detail, reference=_log_failure(error)), {}
 
 
-def _client_problem(status: int, code: str, detail: str, field_errors: Sequence[FieldError]) -> Problem:
+def _client_problem(error: VoxrecError, field_errors: Sequence[FieldError]) -> Problem:
     """Return the problem of an error of the client, of a bounded size: a request must not cause a much larger response.
 
     The detail says how many invalid fields are not listed.
     """
+    detail = error.detail
     if (more := len(field_errors) - MAX_ERRORS) > 0:
         detail = f"{detail} The first {MAX_ERRORS} errors are listed; there are {more} more."
-    listed = tuple(
-        FieldError(_abbreviate(error.field, _MAX_FIELD_LENGTH), _abbreviate(error.message, _MAX_MESSAGE_LENGTH))
-        for error in field_errors[:MAX_ERRORS]
+    return msgspec.structs.replace(
+        _problem(error.status, error.code, _abbreviate(detail, _MAX_MESSAGE_LENGTH)),
+        reason=error.problem_reason,
+        params=_abbreviated(error.params),
+        errors=tuple(map(_invalid_field, field_errors[:MAX_ERRORS])),
     )
-    return _problem(status, code, _abbreviate(detail, _MAX_MESSAGE_LENGTH), errors=listed)
+
+
+def _invalid_field(error: FieldError) -> InvalidField:
+    return InvalidField(
+        field=_abbreviate(error.field, _MAX_FIELD_LENGTH),
+        message=_abbreviate(error.message, _MAX_MESSAGE_LENGTH),
+        code=error.code,
+        params=_abbreviated(error.params),
+    )
+
+
+def _abbreviated(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _abbreviate(value, _MAX_FIELD_LENGTH) if isinstance(value, str) else value
+        for name, value in params.items()
+    }
 
 
 def _abbreviate(text: str, limit: int) -> str:
@@ -108,16 +155,13 @@ def _routing_problem(error: HTTPException) -> tuple[Problem, Mapping[str, str]]:
     return _problem(status, _kebab_case(HTTPStatus(status).phrase), "The request cannot be parsed."), {}
 
 
-def _problem(
-    status: int, code: str, detail: str, *, errors: tuple[FieldError, ...] = (), reference: str | None = None
-) -> Problem:
+def _problem(status: int, code: str, detail: str, *, reference: str | None = None) -> Problem:
     return Problem(
         type=f"urn:voxrec:problem:{code}",
         title=HTTPStatus(status).phrase,
         status=status,
         detail=detail,
         code=code,
-        errors=errors,
         reference=reference,
     )
 

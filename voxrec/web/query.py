@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl
 
-from voxrec.errors import FieldError, InvalidInput
+from voxrec.error_codes import FieldErrorCode
+from voxrec.errors import FieldError, InvalidInput, InvalidValue
 from voxrec.web.errors import BadRequest
 
 MAX_PARAMETERS: Final = 100
@@ -17,7 +18,7 @@ T_co = TypeVar("T_co", covariant=True)
 class QueryParameter(Generic[T_co]):
     """A query parameter.
 
-    ``parse`` returns the value of a text, or raises ValueError that says what is wrong and what is allowed.
+    ``parse`` returns the value of a text, or raises `InvalidValue`.
     ``description`` and ``schema`` (JSON Schema) are for the OpenAPI document.
     """
 
@@ -74,15 +75,18 @@ def parse_query(items: list[tuple[str, str]], parameters: QueryParameters) -> di
     for name, text in items:
         if name not in parameters:
             expected = f"one of {', '.join(sorted(parameters))}" if parameters else "no parameters"
-            field_errors.append(FieldError(name, f"unknown parameter; expected {expected}"))
+            params = {"allowed": sorted(parameters)}
+            message = f"unknown parameter; expected {expected}"
+            field_errors.append(FieldError(name, message, FieldErrorCode.UNKNOWN_FIELD, params))
         elif name in values:
-            field_errors.append(FieldError(name, "duplicate parameter"))
+            field_errors.append(FieldError(name, "duplicate parameter", FieldErrorCode.DUPLICATE, {"value": name}))
         else:
             try:
                 values[name] = parameters[name].parse(text)
             except ValueError as error:
                 values[name] = None
-                field_errors.append(FieldError(name, str(error)))
+                invalid = error if isinstance(error, InvalidValue) else InvalidValue(str(error), FieldErrorCode.INVALID)
+                field_errors.append(FieldError.of(name, invalid))
     if field_errors:
         raise InvalidInput("The query has invalid parameters.", field_errors)
     return values

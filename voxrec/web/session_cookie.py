@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+from voxrec.error_codes import ProblemReason
 from voxrec.web.errors import NotAllowed
 from voxrec.web.methods import SAFE_METHODS
 
@@ -56,5 +57,6 @@ class SessionCookie:
             allowed = site in _SAME_ORIGIN
         if not allowed:
             raise NotAllowed(
-                "This request was sent by a page of another site with the cookie of a session. Use a token instead."
+                "This request was sent by a page of another site with the cookie of a session. Use a token instead.",
+                reason=ProblemReason.CROSS_ORIGIN,
             )

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from voxrec.clock import utc_now
 from voxrec.errors import DeliveryError
 from voxrec.model import WebhookEvent
-from voxrec.model.fields import url_error
+from voxrec.model.fields import url_errors
 from voxrec.sanitize import sanitize_line
 from voxrec.store.webhook_queue import Attempt, PendingDelivery, WebhookMessage
 from voxrec.store.webhooks import Endpoint
@@ -171,8 +171,8 @@ class WebhookSender:
             **signature_headers(endpoint.secrets, message_id, timestamp, body),
         }
         try:
-            if problem := url_error(endpoint.url):
-                raise DeliveryError(sanitize_line(f"the URL {problem}"), permanent=True)
+            for error in url_errors("url", endpoint.url):
+                raise DeliveryError(sanitize_line(f"the URL {error.message}"), permanent=True)
             reply = await self._post(endpoint.url, headers, body)
         except DeliveryError as error:
             self._on_attempt("failed")

@@ -18,6 +18,7 @@ from voxrec.api.recordings.accesses import ACCESS_PARAMETERS, AUDIO_PATH, Access
 from voxrec.archive.interface import Archive, RemoteAudio
 from voxrec.audio.convert import AudioChannel
 from voxrec.audio.formats import FORMATS, AudioFormat
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError, InvalidInput, NotFound
 from voxrec.model import AccessPurpose, Recording
 from voxrec.store.recordings import Recordings
@@ -185,24 +186,24 @@ class AudioDownloadRoutes:
 
 def _require_channel(recording: Recording, channel: AudioChannel | None) -> None:
     if channel is not None and recording.channels != 2:
-        raise _invalid_parameter("channel", "is not available: the recording has one channel")
+        message = "is not available: the recording has one channel"
+        raise _invalid(FieldError("channel", message, FieldErrorCode.ONE_CHANNEL_RECORDING))
 
 
 def _target_format(recording: Recording, name: str, channel: AudioChannel | None) -> AudioFormat:
     """Return the format to convert to. Raises InvalidInput if it is not supported or cannot hold the channels."""
     if name not in FORMATS:
-        raise _invalid_parameter(
-            "format", f"is required: {name!r} cannot be produced; expected one of {', '.join(FORMATS)}"
-        )
+        message = f"is required: {name!r} cannot be produced; expected one of {', '.join(FORMATS)}"
+        raise _invalid(FieldError("format", message, FieldErrorCode.FORMAT_REQUIRED, {"allowed": list(FORMATS)}))
     if channel is None and recording.channels > FORMATS[name].channels:
-        raise _invalid_parameter(
-            "channel", f"is required: {name} holds one channel; expected one of {', '.join(AudioChannel)}"
-        )
+        message = f"is required: {name} holds one channel; expected one of {', '.join(AudioChannel)}"
+        params = {"format": name, "allowed": [*AudioChannel]}
+        raise _invalid(FieldError("channel", message, FieldErrorCode.CHANNEL_REQUIRED, params))
     return FORMATS[name]
 
 
-def _invalid_parameter(name: str, message: str) -> InvalidInput:
-    return InvalidInput("The request has an invalid query parameter.", [FieldError(name, message)])
+def _invalid(parameter: FieldError) -> InvalidInput:
+    return InvalidInput("The request has an invalid query parameter.", [parameter])
 
 
 def _file_headers(recording: Recording, etag: str, byte_range: ByteRange) -> dict[str, str]:

@@ -8,6 +8,7 @@ from voxrec.audio.completeness import is_truncated
 from voxrec.audio.convert import measure_duration
 from voxrec.audio.meter import Meter
 from voxrec.audio.probe import AudioInfo, probe
+from voxrec.error_codes import ProblemReason
 from voxrec.errors import AudioError, InvalidInput
 from voxrec.web.body import OCTET_STREAM
 
@@ -44,15 +45,24 @@ def inspect_audio(path: Path, max_channels: int, max_duration: float) -> Uploade
     try:
         info = probe(path)
         if info.channels > max_channels:
-            raise NotAudio(f"The audio has {info.channels} channels; at most {max_channels} are allowed.")
+            raise NotAudio(
+                f"The audio has {info.channels} channels; at most {max_channels} are allowed.",
+                reason=ProblemReason.AUDIO_CHANNELS,
+                params={"maximum": max_channels},
+            )
         if not _MIN_RATE <= info.rate <= _MAX_RATE:
-            raise NotAudio(f"The audio has a sample rate of {info.rate} Hz; {_MIN_RATE} to {_MAX_RATE} are allowed.")
+            raise NotAudio(
+                f"The audio has a sample rate of {info.rate} Hz; {_MIN_RATE} to {_MAX_RATE} are allowed.",
+                reason=ProblemReason.AUDIO_SAMPLE_RATE,
+                params={"minimum": _MIN_RATE, "maximum": _MAX_RATE},
+            )
         meters = tuple(Meter(info.rate) for _ in range(info.channels))
         duration = measure_duration(path, max_duration, meters)
         return UploadedAudio(info, duration, meters, truncated=is_truncated(path))
     except AudioError as error:
         raise NotAudio(
-            f"The uploaded audio cannot be used: {_clause(error.detail.removeprefix(f'{path}: '))}"
+            f"The uploaded audio cannot be used: {_clause(error.detail.removeprefix(f'{path}: '))}",
+            reason=ProblemReason.AUDIO_UNUSABLE,
         ) from error
 
 

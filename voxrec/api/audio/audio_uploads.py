@@ -18,6 +18,7 @@ from voxrec.audio.formats import FORMATS, AudioFormat, find_format
 from voxrec.audio.probe import AudioInfo
 from voxrec.audio.verdict import make_import_verdict
 from voxrec.clock import UtcNow
+from voxrec.error_codes import ProblemReason
 from voxrec.errors import Conflict, NotFound
 from voxrec.model import Recording, RecordingState
 from voxrec.postgres.transaction import Transaction
@@ -135,7 +136,9 @@ def _require_format(info: AudioInfo) -> AudioFormat:
     audio_format = find_format(info.container, info.subtype)
     if audio_format is None:
         raise NotAudio(
-            f"The format {info.container} ({info.subtype}) is not supported; expected one of {', '.join(FORMATS)}."
+            f"The format {info.container} ({info.subtype}) is not supported; expected one of {', '.join(FORMATS)}.",
+            reason=ProblemReason.AUDIO_FORMAT,
+            params={"allowed": list(FORMATS)},
         )
     return audio_format
 

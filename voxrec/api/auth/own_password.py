@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from voxrec.api.auth.passwords import Passwords
+from voxrec.error_codes import FieldErrorCode, ProblemReason
 from voxrec.errors import Conflict, FieldError
 from voxrec.model import User
 from voxrec.store.users import Users, VerifiedUser
@@ -30,7 +31,7 @@ class OwnPassword:
         self._throttle.require_attempt(user.name, request.address)
         self._throttle.failed(user.name, request.address)  # unless it succeeds
         if not await self._passwords.matches(password, hashed):
-            return verified, [FieldError("currentPassword", "is wrong")]
+            return verified, [FieldError("currentPassword", "is wrong", FieldErrorCode.WRONG_PASSWORD)]
         self._throttle.succeeded(user.name, request.address)
         return verified, []
 
@@ -38,17 +39,19 @@ class OwnPassword:
         """Return the user of a session. Raises Conflict for a token or a user without a password."""
         user = await self._users.get(require_user(principal))
         if not user.is_local:
-            raise Conflict(f"{user.name!r} has no password here, but signs in at the identity provider {user.issuer}.")
+            detail = f"{user.name!r} has no password here, but signs in at the identity provider {user.issuer}."
+            raise Conflict(detail, reason=ProblemReason.NO_PASSWORD)
         return user
 
 
 def changed_meanwhile(user: User) -> Conflict:
     """Return the error for a user who was changed while the own password was verified."""
-    return Conflict(f"{user.name!r} was changed meanwhile. Try again.")
+    return Conflict(f"{user.name!r} was changed meanwhile. Try again.", reason=ProblemReason.CHANGED_MEANWHILE)
 
 
 def require_user(principal: Principal) -> UUID:
     """Return the user of a session. Raises Conflict for a token."""
     if principal.user_id is None:
-        raise Conflict(f"{principal.name!r} is a token, which has no session. Tokens are revoked instead.")
+        detail = f"{principal.name!r} is a token, which has no session. Tokens are revoked instead."
+        raise Conflict(detail, reason=ProblemReason.NO_SESSION)
     return principal.user_id

@@ -19,6 +19,7 @@ from voxrec.api.auth.second_factor_codes import (
 )
 from voxrec.api.auth.session_starter import SessionStarter
 from voxrec.clock import UtcNow
+from voxrec.error_codes import ProblemReason
 from voxrec.model import AuditOutcome, Role, Session, User
 from voxrec.model.fields import doc
 from voxrec.store.audit import Audit
@@ -102,12 +103,14 @@ class PasswordSignIn:
         Raises NotAuthenticated, TooManyAttempts, or NotAllowed if the settings do not permit passwords.
         """
         if self._policy.passwords == "none":
-            raise NotAllowed("Passwords are not accepted. Sign in at the identity provider.")
+            detail = "Passwords are not accepted. Sign in at the identity provider."
+            raise NotAllowed(detail, reason=ProblemReason.PASSWORDS_REFUSED)
         verified = await self._authenticate(request)
         user, _ = verified
         if not self._policy.permits_password(user):
             await self._audit.begin(self._starter.audit_entry(request, user, AuditOutcome.REFUSED, NotAllowed.status))
-            raise NotAllowed("Only administrators may sign in with a password. Sign in at the identity provider.")
+            detail = "Only administrators may sign in with a password. Sign in at the identity provider."
+            raise NotAllowed(detail, reason=ProblemReason.PASSWORDS_REFUSED)
         if user.second_factor or self._policy.requires_second_factor(user.role):
             return await self._challenge(verified)
         new = self._starter.new_session(request, user)

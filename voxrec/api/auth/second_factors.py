@@ -10,6 +10,7 @@ from voxrec.api.auth.own_password import OwnPassword, changed_meanwhile
 from voxrec.api.auth.password_sign_in import SignInPolicy
 from voxrec.api.auth.second_factor_codes import CodeChallenge, CodeEntry, new_enrolment, new_ticket, recovery_hashes
 from voxrec.clock import UtcNow
+from voxrec.error_codes import FieldErrorCode, ProblemReason
 from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
 from voxrec.model import Role
 from voxrec.model.fields import doc
@@ -149,7 +150,7 @@ class SecondFactorRoutes:
         step = totp.matching_step(challenge.secret, entry.code, self._now())
         if step is None:
             message = "is wrong; the clock of the device may differ"
-            raise InvalidInput("The code is wrong.", [FieldError("code", message)])
+            raise InvalidInput("The code is wrong.", [FieldError("code", message, FieldErrorCode.WRONG_CODE)])
         codes = totp.generate_recovery_codes()
         enrolment = Enrolment(challenge.secret, step, recovery_hashes(codes))
         if not await self._second_factors.store(user.id, entry.ticket, enrolment, request.principal.session_id):
@@ -160,7 +161,8 @@ class SecondFactorRoutes:
         """All other sessions of the user end. Refused (409) if the settings require a second factor for the role."""
         user, _ = await self._verified_user(request)
         if self._policy.requires_second_factor(user.role):
-            raise Conflict(f"The role {user.role} requires a second factor.")
+            detail = f"The role {user.role} requires a second factor."
+            raise Conflict(detail, reason=ProblemReason.SECOND_FACTOR_REQUIRED)
         await self._second_factors.remove(user.id, request.principal.session_id)
         return no_content()
 
@@ -168,7 +170,8 @@ class SecondFactorRoutes:
         """The former recovery codes are void."""
         user, _ = await self._verified_user(request)
         if not user.second_factor:
-            raise Conflict("Recovery codes belong to a second factor; there is none.")
+            detail = "Recovery codes belong to a second factor; there is none."
+            raise Conflict(detail, reason=ProblemReason.NO_SECOND_FACTOR)
         codes = totp.generate_recovery_codes()
         await self._second_factors.replace_recovery_codes(user.id, recovery_hashes(codes))
         return json_response(RecoveryCodes(recovery_codes=codes))
@@ -189,4 +192,5 @@ class SecondFactorRoutes:
 
 
 def _enrolment_expired() -> Conflict:
-    return Conflict("The time to confirm the second factor has passed, or it was confirmed. Begin again.")
+    detail = "The time to confirm the second factor has passed, or it was confirmed. Begin again."
+    return Conflict(detail, reason=ProblemReason.ENROLMENT_EXPIRED)

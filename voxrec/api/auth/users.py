@@ -12,6 +12,7 @@ from voxrec.api.resources import Representation, apply_update, initial_values
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
 from voxrec.conversion import convert_fields
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import Conflict, FieldError
 from voxrec.model import Role, User
 from voxrec.model.user import Password, password_errors
@@ -166,4 +167,5 @@ def _validate(user: UserWithPassword, values: Mapping[str, Any]) -> list[FieldEr
 def _own_password_errors(user: User) -> list[FieldError]:
     if user.is_local:
         return []
-    return [FieldError("password", f"not allowed: the user signs in at the identity provider {user.issuer}")]
+    message = f"not allowed: the user signs in at the identity provider {user.issuer}"
+    return [FieldError("password", message, FieldErrorCode.SIGNS_IN_ELSEWHERE)]

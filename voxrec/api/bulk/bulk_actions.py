@@ -16,6 +16,7 @@ from voxrec.api.resources import require_visible
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
 from voxrec.cursor import Cursor
+from voxrec.error_codes import FieldErrorCode, ProblemReason
 from voxrec.errors import Conflict, FieldError, InvalidInput
 from voxrec.model import (
     BulkAction,
@@ -186,7 +187,11 @@ class BulkActionRoutes:
         principal.require_role(wanted.action.role)
         actions = self._actions.visible_to(principal)
         if await actions.count_previews(principal.key) >= MAX_PREVIEWS:
-            raise TooManyRequests(f"{principal.name!r} has {MAX_PREVIEWS} previews, which is the maximum. Retry later.")
+            raise TooManyRequests(
+                f"{principal.name!r} has {MAX_PREVIEWS} previews, which is the maximum. Retry later.",
+                reason=ProblemReason.TOO_MANY_PREVIEWS,
+                params={"maximum": MAX_PREVIEWS},
+            )
         new = NewBulkAction(
             action=wanted.action,
             created_by=principal.name,
@@ -215,7 +220,9 @@ class BulkActionRoutes:
                 problem = (
                     f"the filter matches more than {MAX_RECORDINGS:,} recordings; select fewer, for example by month"
                 )
-                raise InvalidInput("The bulk action is too large.", [FieldError("since", problem)])
+                params = {"maximum": MAX_RECORDINGS}
+                field_error = FieldError("since", problem, FieldErrorCode.TOO_MANY_RECORDINGS, params)
+                raise InvalidInput("The bulk action is too large.", [field_error])
             for each in page:
                 preview[each.id] = skip_reason(action, each.state, legal_hold=each.legal_hold)
             if action is BulkActionKind.REDELIVER:
@@ -240,7 +247,8 @@ class BulkActionRoutes:
         if action.creator_key != principal.key and (
             update.state == "pending" or not principal.role.includes(Role.PROVISION)
         ):
-            raise NotAllowed(f"Bulk action {action.id} belongs to {action.created_by}.")
+            detail = f"Bulk action {action.id} belongs to {action.created_by}."
+            raise NotAllowed(detail, reason=ProblemReason.BULK_ACTION_OF_ANOTHER)
         change = actions.cancel if update.state == "canceled" else actions.confirm
         request.audit_details.reason = action.reason
         stored = await change(action.id, transaction_hook(request, json_response))

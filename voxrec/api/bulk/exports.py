@@ -14,6 +14,7 @@ from voxrec.api.bulk.stored_queries import validate_query
 from voxrec.api.field_validation import ProfileExists
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
+from voxrec.error_codes import ProblemReason
 from voxrec.errors import Conflict, NodeUnreachable
 from voxrec.exports.files import ExportDirectory
 from voxrec.files import open_regular
@@ -154,6 +155,8 @@ class ExportRoutes:
             raise TooManyRequests(
                 f"{self._access.max_unfinished} exports are unfinished, which is the maximum. Retry later.",
                 {"Retry-After": "60"},
+                reason=ProblemReason.TOO_MANY_EXPORTS,
+                params={"maximum": self._access.max_unfinished},
             )
         values = {name: getattr(wanted, name) for name in ExportQuery.__struct_fields__}
         new = NewExport(

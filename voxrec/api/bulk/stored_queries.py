@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError
 from voxrec.model import ExportQuery, tag_errors
 from voxrec.model.recording_query import SEARCH
@@ -17,10 +19,13 @@ def validate_query(query: ExportQuery, _values: Mapping[str, Any]) -> list[Field
     """Return the errors that the types of the fields cannot express."""
     errors = []
     if query.since and query.until and query.until <= query.since:
-        errors.append(FieldError("until", "is not later than since"))
+        params = {"other": "since"}
+        errors.append(FieldError("until", "is not later than since", FieldErrorCode.NOT_LATER_THAN, params))
     if query.q is not None and len(msgspec.json.encode(query.q)) > _MAX_METADATA:
-        errors.append(FieldError("q", f"has more than {_MAX_METADATA} bytes as JSON"))
-    errors += [FieldError("tag", error.message) for error in tag_errors(query.tag)]
+        message = f"has more than {_MAX_METADATA} bytes as JSON"
+        errors.append(FieldError("q", message, FieldErrorCode.TOO_MANY_BYTES, {"maximum": _MAX_METADATA}))
+    errors += [replace(error, field="tag") for error in tag_errors(query.tag)]
     if query.search is not None and not re.search(SEARCH, query.search):
-        errors.append(FieldError("search", "must have a letter or a digit, and no U+0000"))
+        message = "must have a letter or a digit, and no U+0000"
+        errors.append(FieldError("search", message, FieldErrorCode.NO_WORD))
     return errors

@@ -179,7 +179,7 @@ def _validate_request(call: CallRequest, _values: Mapping[str, Any]) -> list[Fie
     try:
         sipuri.parse(call.from_)
     except sipuri.SipUriError as error:
-        return [FieldError("from", f"invalid SIP URI {call.from_!r}: it {error}")]
+        return [FieldError.of("from", error, f"invalid SIP URI {call.from_!r}: it {error}")]
     return []
 
 

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from voxrec.api.audit_entries import begun_entry, failed_entry, store_outcome
 from voxrec.api.calls.call_control import CallControl
 from voxrec.clock import UtcNow, utc_now
+from voxrec.error_codes import ProblemReason
 from voxrec.errors import Conflict, NotFound, OtherNode, VoxrecError
 from voxrec.model import AuditEntry, AuditOutcome, Call, ListenSide
 from voxrec.store.audit import Audit
@@ -158,11 +159,13 @@ class ListeningRoutes:
     def _require_permission(self, principal: Principal) -> None:
         self._require_enabled()
         if not principal.listen_live:
-            raise NotAllowed(f"{principal.name!r} does not have the permission listenLive, which no role includes.")
+            detail = f"{principal.name!r} does not have the permission listenLive, which no role includes."
+            raise NotAllowed(detail, reason=ProblemReason.LISTENING_NOT_PERMITTED)
 
     def _require_enabled(self) -> None:
         if not self._is_enabled():
-            raise NotAllowed("Live listening is disabled (setting listening.enabled).")
+            detail = "Live listening is disabled (setting listening.enabled)."
+            raise NotAllowed(detail, reason=ProblemReason.LISTENING_DISABLED)
 
     async def _may_listen(self, request: Request, call: Call) -> Principal | None:
         """Return the principal of a request if it may still listen to a call."""

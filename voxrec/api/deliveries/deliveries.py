@@ -8,6 +8,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from voxrec.api.resources import require_visible
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import Conflict, FieldError, NotFound, invalid_field
 from voxrec.mailaddress import MailAddressError, check_mail_address
 from voxrec.model import DeliveryChannel, Recording, RecordingDelivery
@@ -90,17 +91,21 @@ class DeliveryRoutes:
         try:
             webhook = await self._webhooks.visible_to(request.principal).get(UUID(target))
         except ValueError:
-            raise invalid_field("target", "must be the id of a webhook") from None
+            raise invalid_field(
+                FieldError("target", "must be the id of a webhook", FieldErrorCode.NOT_A_UUID)
+            ) from None
         except NotFound:
-            raise invalid_field("target", f"webhook {target} does not exist") from None
+            message, params = f"webhook {target} does not exist", {"value": target}
+            raise invalid_field(FieldError("target", message, FieldErrorCode.DOES_NOT_EXIST, params)) from None
         if webhook.profile_id not in (None, recording.profile_id):
-            raise invalid_field("target", f"webhook {target} belongs to another profile")
+            message = f"webhook {target} belongs to another profile"
+            raise invalid_field(FieldError("target", message, FieldErrorCode.OF_ANOTHER_PROFILE))
         return str(webhook.id)
 
 
 def _require_target(wanted: DeliveryRequest, _values: Mapping[str, Any]) -> list[FieldError]:
     if wanted.delivery_id is None and wanted.target is None:
-        return [FieldError("target", "is required without deliveryId: an email address")]
+        return [FieldError("target", "is required without deliveryId: an email address", FieldErrorCode.REQUIRED)]
     return []
 
 
@@ -108,5 +113,6 @@ def _mail_address(target: str | None) -> str:
     try:
         check_mail_address(target or "")
     except MailAddressError as error:
-        raise invalid_field("target", f"invalid email address {target!r}: it {error}") from None
+        message = f"invalid email address {target!r}: it {error}"
+        raise invalid_field(FieldError.of("target", error, message)) from None
     return target or ""

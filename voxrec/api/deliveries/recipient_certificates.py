@@ -13,6 +13,7 @@ from voxrec.api.parameters import mail_address, search_text
 from voxrec.api.resources import Representation, encode_resource, initial_values, require_visible, touched
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import Conflict, FieldError, invalid_field
 from voxrec.mail.certificate_facts import CertificateFacts, InvalidCertificateError
 from voxrec.mail.certificate_upload import read_certificate
@@ -193,7 +194,7 @@ class RecipientCertificateRoutes:
         try:
             facts: CertificateFacts = await self._defer_to_thread(read_certificate, certificate, self._now())
         except InvalidCertificateError as error:
-            raise invalid_field("certificate", str(error)) from None
+            raise invalid_field(FieldError.of("certificate", error)) from None
         return facts
 
 
@@ -205,15 +206,16 @@ def _address_of(wanted: NewRecipientCertificate, facts: CertificateFacts) -> str
         return wanted.address
     if len(facts.addresses) == 1:
         return facts.addresses[0]
-    found = ", ".join(facts.addresses) or "no mail address"
-    raise invalid_field("address", f"is required: the certificate names {found}")
+    message = f"is required: the certificate names {', '.join(facts.addresses) or 'no mail address'}"
+    params = {"addresses": list(facts.addresses)}
+    raise invalid_field(FieldError("address", message, FieldErrorCode.CERTIFICATE_ADDRESS_REQUIRED, params))
 
 
 def _require_address(facts: CertificateFacts, address: str) -> None:
     try:
         facts.require_address(address)
     except InvalidCertificateError as error:
-        raise invalid_field("certificate", str(error)) from None
+        raise invalid_field(FieldError.of("certificate", error)) from None
 
 
 def _validate_address(wanted: NewRecipientCertificate, _values: Mapping[str, Any]) -> list[FieldError]:

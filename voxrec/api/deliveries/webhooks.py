@@ -15,6 +15,7 @@ from voxrec.api.field_validation import validate_id
 from voxrec.api.resources import Representation, apply_update, encode_resource, initial_values, require_visible
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import Conflict, FieldError, invalid_field
 from voxrec.model import Webhook, WebhookAttempt, WebhookEvent, WebhookSecret
 from voxrec.model.fields import doc
@@ -179,7 +180,7 @@ class WebhookRoutes:
         changed = apply_update(request, update, current, _REPRESENTATION, self._now)
         if current.of_profile and changed.url != current.url:
             problem = f"is the webhookUrl of profile {current.profile_id}; change it there"
-            raise invalid_field("url", problem)
+            raise invalid_field(FieldError("url", problem, FieldErrorCode.URL_OF_PROFILE))
         if update.values.get("enabled"):
             return msgspec.structs.replace(changed, disabled_reason=None, failing_since=None)
         return changed

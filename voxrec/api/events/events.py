@@ -5,7 +5,8 @@ from uuid import UUID
 
 from voxrec.api.events.event_broadcaster import EventBroadcaster, EventFilter
 from voxrec.api.parameters import profile_ids
-from voxrec.errors import FieldError, InvalidInput
+from voxrec.error_codes import FieldErrorCode
+from voxrec.errors import FieldError, InvalidInput, InvalidValue
 from voxrec.model import EventType, ListeningEventType
 from voxrec.web.auth import Principal, Role
 from voxrec.web.parameters import some_of
@@ -71,8 +72,8 @@ def _last_event_id(request: Request) -> int | None:
     try:
         if header := request.headers.get("last-event-id", "").strip():
             last_id = event_id(header)
-    except ValueError as error:
-        raise InvalidInput("The request has an invalid header.", [FieldError("Last-Event-ID", str(error))]) from None
+    except InvalidValue as error:
+        raise InvalidInput("The request has an invalid header.", [FieldError.of("Last-Event-ID", error)]) from None
     return last_id
 
 
@@ -80,7 +81,9 @@ def _last_event_id(request: Request) -> int | None:
 def event_id(value: str) -> int:
     """The id of the last event received; the stream resumes after it."""
     if not (value.isascii() and value.isdigit() and len(value) <= _MAX_ID_DIGITS):
-        raise ValueError("must be an event id: a number of 1 to 18 digits")
+        raise InvalidValue(
+            "must be an event id: a number of 1 to 18 digits", FieldErrorCode.WRONG_FORMAT, {"example": "42"}
+        )
     return int(value)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from msgspec import Struct
 
 from voxrec.clock import UtcNow
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError
 from voxrec.model.fields import Timestamp, doc
 from voxrec.store.links import ALL_KEYS, Links
@@ -64,7 +65,13 @@ class LinkKeyRoutes:
         if rotation.revoke_before is None:
             return []
         if rotation.revoke_all:
-            return [FieldError("revokeBefore", "conflicts with revokeAll; send only one of them")]
+            return [
+                FieldError(
+                    *("revokeBefore", "conflicts with revokeAll; send only one of them"),
+                    FieldErrorCode.CONFLICTS_WITH,
+                    {"other": "revokeAll"},
+                )
+            ]
         if rotation.revoke_before > self._now():
-            return [FieldError("revokeBefore", "is in the future")]
+            return [FieldError("revokeBefore", "is in the future", FieldErrorCode.IN_FUTURE)]
         return []

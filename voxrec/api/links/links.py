@@ -13,6 +13,7 @@ from voxrec.api.audio.audio_files import NoAudioYet, require_audio
 from voxrec.api.resources import require_visible
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError
 from voxrec.model import Link, LinkOrigin, LinkUse, Recording
 from voxrec.model.fields import Text255, Timestamp, doc
@@ -140,8 +141,9 @@ class LinkRoutes:
         if wanted.expires_at is None:
             return []
         if wanted.expires_at <= self._now():
-            return [FieldError("expiresAt", "is not in the future")]
+            return [FieldError("expiresAt", "is not in the future", FieldErrorCode.NOT_IN_FUTURE)]
         if wanted.expires_at > self._now() + self._lifetimes.maximum:
             days = self._lifetimes.maximum.days
-            return [FieldError("expiresAt", f"is more than {days} days in the future, the maximum (links.max_days)")]
+            message = f"is more than {days} days in the future, the maximum (links.max_days)"
+            return [FieldError("expiresAt", message, FieldErrorCode.TOO_LATE, {"days": days})]
         return []

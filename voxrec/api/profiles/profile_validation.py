@@ -7,6 +7,7 @@ from uuid import UUID
 from voxrec import sipuri
 from voxrec.api.field_validation import format_errors, uuid4_errors
 from voxrec.audio.formats import FORMATS
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError
 from voxrec.model import Profile, RecordChannels
 from voxrec.web.request import Request
@@ -41,7 +42,8 @@ class ProfileValidator:
         if prompt_id_errors := uuid4_errors("recordPromptCustomId", prompt_id):
             return [*field_errors, *prompt_id_errors]
         if prompt_id is not None and not await self._prompt_exists(prompt_id):
-            field_errors.append(FieldError("recordPromptCustomId", f"prompt {prompt_id} does not exist"))
+            message, params = f"prompt {prompt_id} does not exist", {"value": str(prompt_id)}
+            field_errors.append(FieldError("recordPromptCustomId", message, FieldErrorCode.DOES_NOT_EXIST, params))
         return field_errors
 
     def _remote_sip_uri_errors(self, values: Mapping[str, Any]) -> Iterator[FieldError]:
@@ -50,7 +52,8 @@ class ProfileValidator:
         except sipuri.SipUriError:
             return  # Profile.field_errors reports it
         if not sipuri.is_host_allowed(host, self._allowed_hosts):
-            yield FieldError("remoteSipUri", f"host {host!r} is not one of the allowed hosts in the settings")
+            message = f"host {host!r} is not one of the allowed hosts in the settings"
+            yield FieldError("remoteSipUri", message, FieldErrorCode.HOST_NOT_ALLOWED)
 
 
 def _archive_errors(request: Request, values: Mapping[str, Any]) -> list[FieldError]:
@@ -58,7 +61,7 @@ def _archive_errors(request: Request, values: Mapping[str, Any]) -> list[FieldEr
     if request.principal.profile_ids is None:
         return []
     return [
-        FieldError(key, "may be set only by clients with access to all Profiles")
+        FieldError(key, "may be set only by clients with access to all Profiles", FieldErrorCode.NOT_PERMITTED)
         for name, key in (("archive_bucket", "archiveBucket"), ("archive_prefix", "archivePrefix"))
         if values.get(name) is not None
     ]
@@ -87,11 +90,18 @@ def channel_errors(names: Collection[str], profile: Profile) -> list[FieldError]
         or profile.record_channels is not RecordChannels.DUAL
     ):
         return []
-    two_channels = ", ".join(name for name, other in FORMATS.items() if other.channels > 1)
+    allowed = [name for name, other in FORMATS.items() if other.channels > 1]
     return [
         FieldError(
             "recordFormat",
-            f"{audio_format.name!r} holds one channel; with recordChannels dual, expected one of {two_channels}",
+            f"{audio_format.name!r} holds one channel; with recordChannels dual, expected one of {', '.join(allowed)}",
+            FieldErrorCode.ONE_CHANNEL_FORMAT,
+            {"format": audio_format.name, "allowed": allowed},
         ),
-        FieldError("recordChannels", f"dual is not supported by recordFormat {audio_format.name!r}; expected mono"),
+        FieldError(
+            "recordChannels",
+            f"dual is not supported by recordFormat {audio_format.name!r}; expected mono",
+            FieldErrorCode.ONE_CHANNEL_FORMAT,
+            {"format": audio_format.name, "allowed": allowed},
+        ),
     ]

@@ -15,6 +15,7 @@ from voxrec.api.resources import Representation, apply_update, encode_resource, 
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.audio.formats import media_type_of
 from voxrec.clock import UtcNow
+from voxrec.error_codes import ProblemReason
 from voxrec.errors import Conflict, NotFound
 from voxrec.model import Prompt
 from voxrec.store.prompts import ALL_PROMPTS, PromptAudio, Prompts
@@ -174,6 +175,7 @@ def _read_audio(path: Path) -> tuple[PromptAudio, float]:
     """Return the audio of a file and its duration in seconds. Blocks: run it in a thread. Raises NotAudio."""
     audio = inspect_audio(path, _MAX_CHANNELS, _MAX_DURATION)
     if audio.truncated:
-        raise NotAudio("The uploaded audio is truncated: the file ends before the end of its audio.")
+        detail = "The uploaded audio is truncated: the file ends before the end of its audio."
+        raise NotAudio(detail, reason=ProblemReason.AUDIO_TRUNCATED)
     content = path.read_bytes()
     return PromptAudio(audio.info.container, sha256(content).hexdigest(), content), audio.duration

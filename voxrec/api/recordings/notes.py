@@ -9,6 +9,7 @@ from msgspec import Struct
 from voxrec.api.resources import Representation, apply_update, encode_resource, initial_values, require_visible
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
+from voxrec.error_codes import ProblemReason
 from voxrec.errors import FieldError
 from voxrec.model import Note, note_errors
 from voxrec.model.note import NotePosition, NoteText
@@ -136,4 +137,5 @@ def _require_deletable(request: Request, note: Note) -> None:
 def _require_author(request: Request, note: Note) -> None:
     """Raise NotAllowed unless the note is the principal's own, or its role includes PROVISION."""
     if note.author_key != request.principal.key and not request.principal.role.includes(Role.PROVISION):
-        raise NotAllowed(f"Note {note.id} is by {note.author}; changing notes of others requires the role provision.")
+        detail = f"Note {note.id} is by {note.author}; changing notes of others requires the role provision."
+        raise NotAllowed(detail, reason=ProblemReason.NOTE_OF_ANOTHER)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from msgspec import Struct
 
 from voxrec.clock import UtcNow
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError, InvalidInput
 from voxrec.model.fields import Timestamp, doc
 from voxrec.store.recording_counts import RecordingCounts
@@ -77,11 +78,14 @@ class RecordingCountRoutes:
         except OverflowError:
             since = until
         if since > until:
-            raise _invalid_since("must not be later than until")
+            raise _invalid(
+                FieldError("since", "must not be later than until", FieldErrorCode.LATER_THAN, {"other": "until"})
+            )
         if until - since > timedelta(days=MAX_DAYS):
-            raise _invalid_since(f"must be at most {MAX_DAYS} days before until")
+            message = f"must be at most {MAX_DAYS} days before until"
+            raise _invalid(FieldError("since", message, FieldErrorCode.RANGE_TOO_LONG, {"days": MAX_DAYS}))
         return since, until
 
 
-def _invalid_since(message: str) -> InvalidInput:
-    return InvalidInput("The time range is invalid.", [FieldError("since", message)])
+def _invalid(field_error: FieldError) -> InvalidInput:
+    return InvalidInput("The time range is invalid.", [field_error])

@@ -11,13 +11,14 @@ from uuid import UUID
 import msgspec
 
 from voxrec.api.parameters import party
-from voxrec.errors import FieldError, InvalidInput
+from voxrec.error_codes import FieldErrorCode
+from voxrec.errors import FieldError, InvalidInput, InvalidValue
 from voxrec.model import Position, Recording, RecordingSort, RecordingState, SortPosition, VerdictFilter
 from voxrec.model.fields import TAG
 from voxrec.model.recording_query import MAX_DURATION, SEARCH
 from voxrec.store.recording_filter import RecordingFilter
 from voxrec.web.json_input import MAX_DEPTH, duplicate_key_errors, has_nul, is_shallow
-from voxrec.web.pagination import PAGINATION, Positions, encode_cursor
+from voxrec.web.pagination import PAGINATION, Positions, encode_cursor, not_a_cursor
 from voxrec.web.pagination import cursor as time_cursor
 from voxrec.web.parameters import MAX_TEXT_LENGTH, one_of, some_of, text, timestamp, uuids
 from voxrec.web.query import QueryParameter, query_parameter
@@ -46,7 +47,11 @@ def metadata_filter(value: str) -> dict[str, Any]:
         or has_nul(metadata)
         or duplicate_key_errors(value.encode())
     ):
-        raise ValueError('must be a JSON object that the metadata contain, such as {"customer":"42"}')
+        raise InvalidValue(
+            'must be a JSON object that the metadata contain, such as {"customer":"42"}',
+            FieldErrorCode.WRONG_TYPE,
+            {"expected": "object"},
+        )
     return metadata
 
 
@@ -57,7 +62,11 @@ def tags_filter(value: str) -> tuple[str, ...]:
     """Only recordings with this tag, or with all of several, separated by commas."""
     tags = tuple(dict.fromkeys(value.split(",")))
     if len(value) > _MAX_TAGS_LENGTH or not all(re.fullmatch(TAG, tag) for tag in tags):
-        raise ValueError("must be one or more tags of 1 to 64 characters, separated by commas without spaces")
+        raise InvalidValue(
+            "must be one or more tags of 1 to 64 characters, separated by commas without spaces",
+            FieldErrorCode.TAG_INVALID,
+            {"value": value},
+        )
     return tags
 
 
@@ -69,14 +78,18 @@ def search(value: str) -> str:
     or its end, whatever its separators: 030 123-456 finds +4930123456.
     """
     if not re.search(SEARCH, value):
-        raise ValueError("must have a letter or a digit")
+        raise InvalidValue("must have a letter or a digit", FieldErrorCode.NO_WORD)
     return text.parse(value)
 
 
 def _seconds(description: str) -> QueryParameter[float]:
     def parse(value: str) -> float:
         if not _SECONDS.fullmatch(value) or not 0 <= float(value) <= MAX_DURATION:
-            raise ValueError(f"must be a number of seconds from 0 to {MAX_DURATION}, such as 90 or 0.5")
+            raise InvalidValue(
+                f"must be a number of seconds from 0 to {MAX_DURATION}, such as 90 or 0.5",
+                FieldErrorCode.NUMBER_RANGE,
+                {"minimum": 0, "maximum": MAX_DURATION},
+            )
         return float(value)
 
     return QueryParameter(parse, description, {"type": "number", "minimum": 0, "maximum": MAX_DURATION})
@@ -86,7 +99,7 @@ def _seconds(description: str) -> QueryParameter[float]:
 def legal_hold(value: str) -> bool:
     """Only recordings under a legal hold (true), or without one (false)."""
     if value not in ("true", "false"):
-        raise ValueError("must be true or false")
+        raise InvalidValue("must be true or false", FieldErrorCode.NOT_ONE_OF, {"allowed": ["true", "false"]})
     return value == "true"
 
 
@@ -94,7 +107,7 @@ def legal_hold(value: str) -> bool:
 def recording_cursor(value: str) -> str:
     """The position where the page starts: opaque, and only obtained from the Link of the previous page."""
     if not _CURSOR.fullmatch(value):
-        raise ValueError('is not a cursor; follow the Link with rel="next" of the previous page unchanged')
+        raise not_a_cursor()
     return value
 
 
@@ -174,7 +187,8 @@ def decode_position(sort: RecordingSort, cursor: str) -> Position:
     except (ValueError, struct.error):
         pass
     raise InvalidInput(
-        "The query has invalid parameters.", [FieldError("cursor", f"is not a cursor of a list with sort={sort}")]
+        "The query has invalid parameters.",
+        [FieldError("cursor", f"is not a cursor of a list with sort={sort}", FieldErrorCode.NOT_A_CURSOR)],
     )
 
 

@@ -8,6 +8,7 @@ from msgspec import Meta
 from msgspec.structs import fields
 
 from voxrec.conversion import convert_fields
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError
 from voxrec.model import PauseBehavior, Recording, RecordingState, metadata_errors, tag_errors
 from voxrec.model.fields import Tags
@@ -52,7 +53,7 @@ class PauseRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         pause = cls(**values)
         if pause.state != "paused":
             field_errors += [
-                FieldError(key, 'is allowed with "state": "paused" only')
+                FieldError(key, 'is allowed with "state": "paused" only', FieldErrorCode.ONLY_WITH_PAUSE)
                 for key, value in (("pauseBehavior", pause.pause_behavior), ("resumeAfter", pause.resume_after))
                 if value is not None
             ]

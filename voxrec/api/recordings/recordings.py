@@ -28,6 +28,7 @@ from voxrec.api.recordings.recording_updates import (
 from voxrec.api.resources import apply_update, initial_values, require_visible
 from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.clock import UtcNow
+from voxrec.error_codes import FieldErrorCode, ProblemReason
 from voxrec.errors import Conflict, FieldError, InvalidInput, ListTimeout, NotFound
 from voxrec.model import PauseBehavior, Profile, Recording, RecordingSort, RecordingState, metadata_errors, tag_errors
 from voxrec.store.profiles import Profiles
@@ -177,7 +178,9 @@ class RecordingRoutes:
                 f"is more than {profile.retention_days} days ago, the retentionDays of the Profile: the Recording "
                 "would be deleted at once, unless legalHold is true"
             )
-            raise InvalidInput("The recording has expired.", [FieldError("startedAt", message)])
+            params = {"days": profile.retention_days}
+            field_error = FieldError("startedAt", message, FieldErrorCode.EXPIRED, params)
+            raise InvalidInput("The recording has expired.", [field_error])
         return msgspec.structs.replace(recording, tags=tuple(sorted(recording.tags)), expires_at=expires_at)
 
     def _created_in_list(self, request: Request, stored: Recording) -> Response:
@@ -209,7 +212,8 @@ class RecordingRoutes:
     def _apply_update(self, request: Request, update: RecordingUpdate, current: Recording) -> Recording:
         if update.pause.state is not None and not current.state.live:
             raise Conflict(
-                f"Recording {current.id} is {current.state}; only a live recording can be paused or resumed."
+                f"Recording {current.id} is {current.state}; only a live recording can be paused or resumed.",
+                reason=ProblemReason.NOT_LIVE,
             )
         _require_in_path(request, current)
         return apply_update(request, update.fields, current, self._representation, self._now)
@@ -242,9 +246,11 @@ class RecordingRoutes:
         _require_in_path(request, current)
         self._representation.require_version(request, current)
         if current.state.live:
-            raise Conflict(f"Recording {current.id} cannot be deleted: its call is in progress.")
+            detail = f"Recording {current.id} cannot be deleted: its call is in progress."
+            raise Conflict(detail, reason=ProblemReason.CALL_IN_PROGRESS)
         if current.legal_hold:
-            raise Conflict(f"Recording {current.id} cannot be deleted: it is under a legal hold.")
+            detail = f"Recording {current.id} cannot be deleted: it is under a legal hold."
+            raise Conflict(detail, reason=ProblemReason.LEGAL_HOLD)
 
     def _initial_values(self) -> dict[str, Any]:
         return {**initial_values(self._now), "state": RecordingState.PENDING}
@@ -255,7 +261,8 @@ class RecordingRoutes:
     async def _validate_profile(self, request: Request, values: Mapping[str, Any]) -> list[FieldError]:
         profile_id = values.get("profile_id")
         if profile_id is not None and profile_id != request.ids.get("profileId", profile_id):
-            return [FieldError("profileId", "differs from the Profile in the path")]
+            message = "differs from the Profile in the path"
+            return [FieldError("profileId", message, FieldErrorCode.OF_ANOTHER_PROFILE)]
         return await ProfileExists(self._profiles)(request, values)
 
     def _paginator(
@@ -286,7 +293,9 @@ def _value_errors(values: Mapping[str, Any]) -> list[FieldError]:
     field_errors += tag_errors(values.get("tags", ()))
     started_at, ended_at = values.get("started_at"), values.get("ended_at")
     if not field_errors and started_at and ended_at and ended_at < started_at:
-        field_errors.append(FieldError("endedAt", "is earlier than startedAt"))
+        params = {"other": "startedAt"}
+        field_errors.append(FieldError("endedAt", "is earlier than startedAt", FieldErrorCode.NOT_LATER_THAN, params))
     if not 0 <= (values.get("hangup_cause") or 0) <= 127:
-        field_errors.append(FieldError("hangupCause", "must be a Q.850 cause code from 0 to 127"))
+        message, limits = "must be a Q.850 cause code from 0 to 127", {"minimum": 0, "maximum": 127}
+        field_errors.append(FieldError("hangupCause", message, FieldErrorCode.NUMBER_RANGE, limits))
     return field_errors

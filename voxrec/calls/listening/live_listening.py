@@ -22,6 +22,7 @@ from voxrec.calls.listening.media_port import UdpReactor
 from voxrec.calls.live_call import LiveCall
 from voxrec.calls.live_calls import LiveCalls
 from voxrec.clock import utc_now
+from voxrec.error_codes import ProblemReason
 from voxrec.errors import Conflict, NotFound, Unavailable
 from voxrec.model import (
     Call,
@@ -145,20 +146,23 @@ class LiveListening(Service):
         except AriResponseError as error:
             listener.end(FAILED)
             if error.channel_gone:
-                raise Conflict(f"Call {call_id} cannot be heard any more: a party has hung up.") from error
+                detail = f"Call {call_id} cannot be heard any more: a party has hung up."
+                raise Conflict(detail, reason=ProblemReason.CALL_NOT_AUDIBLE) from error
             raise Unavailable(f"Asterisk does not send the audio of the call (module chan_rtp.so): {error}") from error
         except Exception:
             listener.end(FAILED)
             raise
         if listener.has_ended:
-            raise Conflict(f"Call {call_id} cannot be heard any more: {listener.reason}.")
+            detail = f"Call {call_id} cannot be heard any more: {listener.reason}."
+            raise Conflict(detail, reason=ProblemReason.CALL_NOT_AUDIBLE)
         self._began(call, listener)
         return listener
 
     def _require_audible(self, call: LiveCall) -> None:
         if call.status not in _AUDIBLE:
             states = " or ".join(_AUDIBLE)
-            raise Conflict(f"Call {call.id} is {call.status}: only a call that is {states} can be heard.")
+            detail = f"Call {call.id} is {call.status}: only a call that is {states} can be heard."
+            raise Conflict(detail, reason=ProblemReason.CALL_NOT_AUDIBLE)
         if self.count >= self.settings.max_listeners:
             raise TooManyListeners(f"This node has {self.count} listeners, the maximum (listening.max_listeners).")
         listeners = len(self._by_call.get(call.id, ()))

@@ -14,6 +14,7 @@ from voxrec.calls.channels.steps import is_channel_gone
 from voxrec.calls.recording.polling import Polling
 from voxrec.calls.recording.recording_commands import RecordingCommands
 from voxrec.deadline import Deadline
+from voxrec.error_codes import ProblemReason
 from voxrec.errors import AsteriskUnavailable, CommandNotSent, Conflict, VoxrecError
 from voxrec.model import Recording, Side
 
@@ -239,7 +240,8 @@ class MonitorCore:
 
     def not_recorded(self) -> Conflict:
         """Return the error of a pause or resumption while Asterisk does not record the call."""
-        return Conflict(f"Recording {self.recording.id} cannot be changed: Asterisk does not record the call now.")
+        detail = f"Recording {self.recording.id} cannot be changed: Asterisk does not record the call now."
+        return Conflict(detail, reason=ProblemReason.NOT_RECORDED_NOW)
 
     async def assert_muted(self, inputs: MonitorInputs) -> None:
         """Tell Asterisk again whether to record silence, and find out whether it still records."""
