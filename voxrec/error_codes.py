@@ -142,6 +142,7 @@ class ProblemReason(enum.StrEnum):
     NO_AUDIO_TO_MAIL = "no-audio-to-mail"
     DELIVERY_IN_PROGRESS = "delivery-in-progress"
     JOB_NOT_DEAD = "job-not-dead"
+    JOB_NOT_UNCONFIRMED = "job-not-unconfirmed"
     JOB_NEEDED = "job-needed"
     PREVIEW_EXPIRED = "preview-expired"
     BULK_ACTION_ENDED = "bulk-action-ended"
@@ -149,7 +150,8 @@ class ProblemReason(enum.StrEnum):
     TOO_MANY_PREVIEWS = "too-many-previews"  # [maximum]
     TOO_MANY_EXPORTS = "too-many-exports"  # [maximum]
 
-    # other objects
+    # limits and other objects
+    RATE_LIMIT = "rate-limit"  # [maximum, seconds, wait]
     IN_USE = "in-use"
     WEBHOOK_OF_PROFILE = "webhook-of-profile"
 

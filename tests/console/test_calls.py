@@ -20,11 +20,35 @@ class CallPageTests(ConsoleTestCase):
         call = make_call(id=CALL, recording_id=recording.id, recording_state=RecordingState.RECORDING)
         self.call_control.calls = [call]
         table = (await self.open("/console/calls/table", supervisor)).body.decode()
-        self.assertIn(f'action="/console/calls/{CALL}/hang-up"', table)
+        self.assertIn(f'action="/console/calls/{CALL}/pause"', table)
+        self.assertIn(f'href="/console/calls/{CALL}/hang-up"', table)
         self.assertNotIn("<html", table)
         self.assertNotIn("action=", (await self.open("/console/calls/table", listener)).body.decode())
+        self.assertEqual((await self.open(f"/console/calls/{CALL}/hang-up", listener)).status, 403)
         self.assertEqual((await self.submit(f"/console/calls/{CALL}/hang-up", listener)).status, 403)
         self.assertEqual(self.call_control.released, [])
+
+    async def test_hanging_up_is_confirmed_on_a_page_that_says_which_call_ends(self) -> None:
+        cookie = await self.signed_in("supervise")
+        recording = await self.add_recording(state=RecordingState.RECORDING)
+        for state, effect in ((RecordingState.RECORDING, "recorded so far is kept"), (None, "has not been recorded")):
+            with subtest(state):
+                self.call_control.calls = [make_call(id=CALL, recording_id=recording.id, recording_state=state)]
+                page = (await self.open(f"/console/calls/{CALL}/hang-up", cookie)).body.decode()
+                for text in ("Hang up this call?", "+4930111", "+4930222", "for both parties", effect):
+                    self.assertIn(text, page)
+                self.assertIn(f'<form class="controls" method="post" action="/console/calls/{CALL}/hang-up">', page)
+                self.assertIn('href="/console/calls">Let the call continue', page)
+        self.assertEqual(self.call_control.released, [])
+
+    async def test_a_call_that_has_ended_meanwhile(self) -> None:
+        cookie = await self.signed_in("supervise")
+        for response in (
+            await self.open(f"/console/calls/{uuid4()}/hang-up", cookie),
+            await self.submit(f"/console/calls/{uuid4()}/hang-up", cookie),
+            await self.submit(f"/console/calls/{uuid4()}/pause", cookie),
+        ):
+            self.assertEqual((response.status, response.headers["location"]), (303, "/console/calls?done=call_over"))
 
     async def test_who_may_listen(self) -> None:
         supervisor = await self.signed_in("supervise")
@@ -63,7 +87,6 @@ class CallPageTests(ConsoleTestCase):
         self.assertEqual(len(self.call_control.pauses), 1)
         self.assertEqual(self.call_control.released, [CALL])
         self.assertEqual((await self.submit(f"/console/calls/{CALL}/fly", cookie)).status, 404)
-        self.assertEqual((await self.submit(f"/console/calls/{uuid4()}/hang-up", cookie)).status, 404)
 
     async def test_every_state_is_shown(self) -> None:
         cookie = await self.signed_in("supervise")

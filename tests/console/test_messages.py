@@ -103,6 +103,21 @@ class CodeTests(RestTestCase):
                 self.assertEqual(documented - {*language.texts["problem_codes"]}, set())
 
 
+class GuideTests(SynchronousTestCase):
+    def test_the_api_guide_lists_every_code_with_its_parameters(self) -> None:
+        _, _, section = (ROOT.parent / "docs" / "api.md").read_text().partition("## Codes of errors")
+        rows = re.findall(r"^\| `([a-z0-9-]+)` \| ((?:`\w+`(?:, )?)*) \|", section, re.MULTILINE)
+        self.assertEqual([code for code, _ in rows], [*FieldErrorCode, *ProblemReason])
+        listed = [{*re.findall(r"\w+", params)} for _, params in rows]
+        documented = dict(zip(FieldErrorCode, listed, strict=False))
+        for place, call, assigned in calls(INVALID_VALUES):
+            for position, arg in enumerate(call.args):
+                if name_of(getattr(arg, "value", arg)) in ("FieldErrorCode", "Code"):
+                    params = call.args[position + 1 :]
+                    found = keys(params[0] if params else None, assigned)
+                    self.assertEqual(found, documented[FieldErrorCode[name_of(arg)]], place)
+
+
 class TextTests(SynchronousTestCase):
     def test_the_languages_have_the_same_texts(self) -> None:
         english = ERROR_TEXTS.available["en"].texts

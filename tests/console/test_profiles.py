@@ -268,7 +268,7 @@ class EditTests(ConsoleTestCase):
         messages = errors(response)
         named = {"numbers", "maxCalls", "remoteSipUri", "metadata", "minDurationSeconds"}
         self.assertLessEqual(named, {*messages})
-        self.assertIn("allowed hosts", messages["remoteSipUri"])
+        self.assertIn("do not permit calls to this host", messages["remoteSipUri"])
         self.assertEqual(messages["metadata"], 'Not a JSON object, such as {"customer": "42"}.')
         for name, tag in controls(response).items():
             self.assertEqual('aria-invalid="true"' in tag, name in messages, tag)
@@ -430,7 +430,7 @@ class ProfilePageTests(ConsoleTestCase):
         responses = [await self.submit(path, cookie) for _ in range(21)]
         self.assertEqual([response.status for response in responses], [200] * 20 + [429])
         self.assertIn(b"Sales", responses[-1].body)
-        self.assertRegex(responses[-1].body, rb'role="alert">[^<]*tests of profiles')
+        self.assertRegex(responses[-1].body, rb'role="alert">[^<]*possible 20 times in 60 s')
 
     async def test_effective_settings(self) -> None:
         cookie = await self.signed_in()

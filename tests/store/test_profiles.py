@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from tests.database import DatabaseTestCase
 from tests.store.samples import NOON, later, profile
 from voxrec.cursor import Cursor
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
 from voxrec.model import Profile, Prompt, RecordChannels, RecordPrompt
 from voxrec.postgres.pool import Pool
@@ -69,9 +70,10 @@ class ProfilesTests(DatabaseTestCase):
         self.assertEqual(
             caught.exception.field_errors,
             (
-                FieldError("id", f"{FULL.id} is in use by another profile"),
-                FieldError("numbers", "+4930100 is in use by another profile"),
-                FieldError("numbers", "+4930200 is in use by another profile"),
+                *(
+                    FieldError(field, f"{value} is in use by another profile", FieldErrorCode.IN_USE, {"value": value})
+                    for field, value in (("id", str(FULL.id)), ("numbers", "+4930100"), ("numbers", "+4930200"))
+                ),
             ),
         )
         self.assertEqual(await self.profiles.all(), [FULL])

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.database import DatabaseTestCase
 from tests.store.samples import NOON, later, profile
+from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import Conflict, FieldError, InvalidInput, NotFound
 from voxrec.model import Role, Token
 from voxrec.store.profiles import Profiles
@@ -54,7 +55,12 @@ class TokensTests(DatabaseTestCase):
         unknown = uuid4(), uuid4()
         with self.assertRaises(InvalidInput) as raised:
             await self.tokens.create(token(profile_ids=(unknown[0], known.id, unknown[1])), generate_secret())
-        expected = tuple(FieldError("profileIds", f"there is no profile {id_}") for id_ in unknown)
+        expected = tuple(
+            FieldError(
+                *("profileIds", f"there is no profile {id_}"), FieldErrorCode.DOES_NOT_EXIST, {"value": str(id_)}
+            )
+            for id_ in unknown
+        )
         self.assertEqual(raised.exception.field_errors, expected)
 
     async def test_revoked_token_does_not_exist(self) -> None:

@@ -225,11 +225,12 @@ class LiveCall:
     def _require_recorder(self, change: str) -> Recorder:
         recorder = self._call_recording.recorder
         if recorder is None or not recorder.is_live or self.status not in _PAUSABLE:
-            raise Conflict(
+            states = " or ".join(_PAUSABLE)
+            detail = (
                 f"Recording {self.recording_id} cannot be {change} now: call {self.id} is {self.status}, and only a "
-                f"recording in progress of a call that is {' or '.join(_PAUSABLE)} can be.",
-                reason=ProblemReason.NOT_RECORDED_NOW,
             )
+            detail += f"recording in progress of a call that is {states} can be."
+            raise Conflict(detail, reason=ProblemReason.NOT_RECORDED_NOW)
         return recorder
 
     def record(self) -> None:

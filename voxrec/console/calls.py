@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from voxrec.console.rest_client import RestFailed
 from voxrec.console.visit import Visit, redirect_after
 from voxrec.errors import NotFound
 from voxrec.model import EventType, ListeningEventType
@@ -45,9 +46,31 @@ def _actions(call: Mapping[str, Any]) -> list[str]:
     return [*(recording_actions if call["answeredAt"] else []), "hang-up"]
 
 
+async def confirm_hang_up(visit: Visit) -> Response:
+    """Say which call would end, and ask; if it has ended, say so on the page of the calls."""
+    try:
+        call = await visit.rest.get(f"/calls/{visit.request.id}")
+    except RestFailed as failed:
+        return _unless_over(failed)
+    return visit.page("hang_up.html", "calls", call=call, profiles=await visit.profile_names())
+
+
 async def control_call(visit: Visit) -> Response:
-    """Pause, resume or begin the recording of a call, or hang up."""
-    path, action = f"/calls/{visit.request.id}", visit.request.name
+    """Pause, resume or begin the recording of a call, or hang up; if it has ended, say so on the page of the calls."""
+    try:
+        return await _control(visit, f"/calls/{visit.request.id}", visit.request.name)
+    except RestFailed as failed:
+        return _unless_over(failed)
+
+
+def _unless_over(failed: RestFailed) -> Response:
+    """Return the page of the calls if a call has ended; raise another failure."""
+    if failed.problem.status != NotFound.status:
+        raise failed
+    return redirect_after("call_over", CALLS)
+
+
+async def _control(visit: Visit, path: str, action: str) -> Response:
     if action == "hang-up":
         await visit.rest.send("DELETE", path)
     elif action == "record":

@@ -31,6 +31,15 @@ def problem_message(language: Language, problem: Problem) -> str:
     )
 
 
+def texts_for_scripts(language: Language) -> dict[str, dict[str, str]]:
+    """Return the texts by code: those of ``fields``, and the ``codes`` and ``reasons`` of problems."""
+    sections = {"fields": "field_errors", "codes": "problem_codes", "reasons": "problem_reasons"}
+    return {
+        name: {code: text if isinstance(text, str) else text["other"] for code, text in _texts(language)[key].items()}
+        for name, key in sections.items()
+    }
+
+
 def _text(language: Language, section: str, code: str, params: Mapping[str, Any]) -> str:
     """Return a text of a section; empty if there is none, or if one of its parameters is missing."""
     text = _texts(language)[section].get(code, "")

@@ -6,6 +6,8 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
 
+import msgspec
+
 from voxrec.console import (
     account,
     audit,
@@ -23,16 +25,27 @@ from voxrec.console import (
     users,
     webhooks,
 )
+from voxrec.console.messages import texts_for_scripts
 from voxrec.console.rendering import Renderer, asset
 from voxrec.console.sign_in import CALLBACK, SignInPages, SingleSignOn
 from voxrec.console.unknown_pages import UnknownPages
-from voxrec.console.visit import SIGN_IN, SIGNED_IN, SIGNED_OUT, START, Visit, Visits, error_page, redirect
+from voxrec.console.visit import (
+    SIGN_IN,
+    SIGNED_IN,
+    SIGNED_OUT,
+    START,
+    Visit,
+    Visits,
+    error_page,
+    language_of,
+    redirect,
+)
 from voxrec.errors import NotFound
 from voxrec.web.auth import AccessControl, Role
 from voxrec.web.conditions import etag_of
 from voxrec.web.dispatcher import Dispatcher
 from voxrec.web.request import Request
-from voxrec.web.response import Response
+from voxrec.web.response import JSON, Response
 from voxrec.web.route import Route
 from voxrec.web.session_cookie import SessionCookie
 
@@ -73,6 +86,7 @@ class ConsoleRoutes:
             *self._recording_routes(),
             route("GET", "/console/calls", handler=signed_in(calls.show_calls)),
             route("GET", "/console/calls/table", handler=signed_in(calls.show_table, background=True)),
+            route("GET", "/console/calls/<id>/hang-up", handler=signed_in(calls.confirm_hang_up, role=Role.SUPERVISE)),
             route("POST", "/console/calls/<id>/<name>", handler=signed_in(calls.control_call)),
             route("GET", operations.OPERATIONS, handler=signed_in(operations.OperationsPage(self._now).show)),
             route("POST", "/console/operations/jobs/<id>", handler=signed_in(operations.change_job)),
@@ -83,6 +97,7 @@ class ConsoleRoutes:
             *self._certificate_routes(),
             *self._webhook_routes(),
             route("GET", "/console/assets/<name>", handler=_asset),
+            route("GET", "/console/error-texts", handler=_error_texts),
         )
 
     def _recording_routes(self) -> tuple[Route, ...]:
@@ -224,6 +239,13 @@ async def _start(_request: Request) -> Response:
 async def _show_signed_in(visit: Visit) -> Response:
     """Say that the user is signed in, in a tab that was opened because another one keeps the entries of a form."""
     return visit.page("signed_in.html")
+
+
+async def _error_texts(request: Request) -> Response:
+    """Return what scripts say about the errors of the REST API that they use."""
+    language = language_of(request.headers)
+    headers = {"Content-Type": JSON, "Vary": "Accept-Language", "Cache-Control": "private, max-age=3600"}
+    return Response(200, headers, msgspec.json.encode(texts_for_scripts(language)))
 
 
 async def _asset(request: Request) -> Response:

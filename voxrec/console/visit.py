@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Protocol
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from voxrec.console.form_data import MAX_SIZE, MAX_SIZE_WITHOUT_USER, form_entries, has_files
 from voxrec.console.messages import field_message, problem_message
@@ -23,7 +23,7 @@ SIGNED_IN: Final = "/console/signed-in"
 START: Final = "/console/recordings"
 _MAX_FIELDS: Final = 50  # of a query
 _DONE: Final = "done"  # the parameter of a page that names what was done before
-_TITLES: Final = {403: "refused", 404: "not_found"}
+_TITLES: Final = {403: "refused", 404: "not_found", 413: "too_much", 429: "busy", 503: "unavailable"}
 # what a page that keeps the entries of a form must not contain
 _SECRETS: Final = frozenset({"password", "currentPassword", "newPassword", "repeated", "code", "ticket", "uri"})
 _ZONE_COOKIE: Final = "voxrec_time_zone"  # that of the viewer; set by a script (console.js)
@@ -237,7 +237,17 @@ def _refusal(visit: Visit, role: Role) -> Response:
 def _error_page(visit: Visit, failed: RestFailed) -> Response:
     problem = failed.problem
     values = _problem_values(visit.language, problem)
-    return visit.page("error.html", status=problem.status, back=START, reference=problem.reference, **values)
+    back = _previous_page(visit.request)
+    return visit.page("error.html", status=problem.status, back=back, reference=problem.reference, **values)
+
+
+def _previous_page(request: Request) -> str:
+    """Return the page of the console from which the browser has sent a request, as it says; else the first page."""
+    previous = urlsplit(request.headers.get("referer", ""))
+    same_host = previous.netloc == request.headers.get("host", "")
+    if not same_host or not previous.path.startswith("/console/") or previous.path == request.path:
+        return START
+    return previous.path + (f"?{previous.query}" if previous.query else "")
 
 
 def _problem_values(language: Language, problem: Problem) -> dict[str, Any]:

@@ -222,7 +222,8 @@ class Jobs(ScopedRepository[Job, JobFilter]):
             job = await self._lock(transaction, job_id)
             check(job)
             if job.state is not JobState.UNCONFIRMED:
-                raise Conflict(f"Job {job_id} is {job.state}: only an unconfirmed job can be set to done.")
+                detail = f"Job {job_id} is {job.state}: only an unconfirmed job can be set to done."
+                raise Conflict(detail, reason=ProblemReason.JOB_NOT_UNCONFIRMED)
             await confirm(transaction, job.recording_id)
             return self._require_found(await transaction.query(_CLOSE, (job_id,)), job_id)
 

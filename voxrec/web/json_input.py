@@ -60,7 +60,7 @@ def duplicate_key_errors(text: bytes) -> list[FieldError]:
                 seen.add(key)
 
     json.loads(text, object_pairs_hook=check, parse_int=str, parse_float=str)  # no time for numbers
-    return [FieldError(key, "duplicate key") for key in keys]
+    return [FieldError(key, "duplicate key", FieldErrorCode.DUPLICATE, {"value": key}) for key in keys]
 
 
 def depth_errors(document: dict[str, Any]) -> list[FieldError]:

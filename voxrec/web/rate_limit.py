@@ -7,6 +7,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
+from voxrec.error_codes import ProblemReason
 from voxrec.web.errors import TooManyRequests
 
 
@@ -36,5 +37,7 @@ class RateLimit:
             raise TooManyRequests(
                 f"{self._count} {self._operations} within {self._seconds:g} s are the maximum. Retry later.",
                 {"Retry-After": str(max(1, delay))},
+                reason=ProblemReason.RATE_LIMIT,
+                params={"maximum": self._count, "seconds": self._seconds, "wait": max(1, delay)},
             )
         times.append(now)

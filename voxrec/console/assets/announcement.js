@@ -1,5 +1,6 @@
 // The form of a Profile: hear the chosen announcement, and add one from a file or from the microphone by REST.
 
+import { problemOf } from "./problem.js";
 import { Recorder, canRecord } from "./recorder.js";
 
 const MAX_SECONDS = 300; // what is recorded stays below the limit for uploads, 10 MiB
@@ -74,13 +75,8 @@ async function stopRecording() {
 /** Send a request, and return the document of the response. Throws an Error with what REST says. */
 async function send(method, path, body, contentType) {
   const response = await fetch(path, { method, body, headers: { "Content-Type": contentType } });
-  const isJson = /^application\/(problem\+)?json/.test(response.headers.get("Content-Type"));
-  const document = isJson ? await response.json() : {};
-  if (!response.ok) {
-    const reasons = (document.errors ?? []).map((error) => `${error.field}: ${error.message}`);
-    throw new Error(reasons.join("; ") || document.detail || `${response.status} ${response.statusText}`);
-  }
-  return document;
+  if (!response.ok) throw new Error(await problemOf(response));
+  return response.json().catch(() => ({})); // the audio of an announcement has no document
 }
 
 async function upload() {

@@ -14,11 +14,13 @@ let changed = false;
 
 function replaceTable(html) {
   const focused = table.contains(document.activeElement) && document.activeElement.closest("form")?.action;
+  const link = table.contains(document.activeElement) && document.activeElement.getAttribute("href");
   const listen = table.contains(document.activeElement) && document.activeElement.dataset.listen;
   table.innerHTML = html; // rendered by the server, which has escaped all data
   localizeTimes(table);
   if (table.querySelector(WITHOUT_EVENT)) timer = setTimeout(refresh, 1000);
   if (focused) table.querySelector(`form[action="${new URL(focused).pathname}"] button`)?.focus();
+  if (link) table.querySelector(`a[href="${link}"]`)?.focus();
   if (listen) table.querySelector(`[data-listen="${listen}"]`)?.focus();
 }
 
@@ -39,7 +41,7 @@ async function refresh() {
         return;
       }
       connection.textContent = "";
-      if (table.querySelector("button:active")) changed = true; // a click needs the same button until its release
+      if (table.querySelector("button:active, a:active")) changed = true; // a click needs the same button until its release
       else replaceTable(html);
       await new Promise((resolve) => setTimeout(resolve, 250)); // at most four times a second
     }
