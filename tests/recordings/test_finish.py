@@ -18,6 +18,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from twisted.trial.unittest import TestCase
 
 from tests.audio.fixtures import constant, silence, tone
+from tests.audio.mix_monitor import arrive, mix_monitor, speech
 from tests.recordings.finish_fixtures import (
     ENDED_CALL,
     ID,
@@ -218,6 +219,22 @@ class DisplacedTests(FinishTestCase):
             done = self.run_job()
             assert done.verdict is not None
             self.assertEqual((done.verdict.reasons, done.verdict.excess_seconds), (reasons, excess))
+
+    def test_packets_that_were_recorded_twice_are_removed(self) -> None:
+        caller, callee = speech(8.0, 1), speech(8.0, 2)
+        ended_at = STARTED_AT + timedelta(seconds=8.1)
+        self.fixture.update_recording(timeline=(TimelineEntry(at=8.1, event="hangup"),), ended_at=ended_at)
+        self.fixture.write_legs(*mix_monitor(arrive(caller, twice=10), arrive(callee)))
+        done = self.run_job()
+        assert done.verdict is not None
+        assert done.verdict.caller is not None
+        self.assertEqual((done.verdict.reasons, done.verdict.excess_seconds), ((), 0.0))
+        self.assertEqual(done.verdict.caller.duplicate_seconds, 0.8)
+        samples, _ = soundfile.read(self.fixture.root / PATH, dtype="int16")
+        end = 7 * 8000
+        expected = np.stack([np.concatenate(side) for side in (caller, callee)], axis=1)
+        np.testing.assert_array_equal(samples[:end], expected[:end])
+        self.assertApproximates(done.duration, 8.0, 0.081)
 
 
 class AbsentTests(FinishTestCase):

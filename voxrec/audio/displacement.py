@@ -38,7 +38,7 @@ def surplus_seconds(meters: Mapping[Side, Meter | None], call_duration: float | 
 
     The packets of such a side arrived twice, or in bursts after a silence that was recorded in their place.
     """
-    duplicates = {side: meter.duplicate_seconds for side, meter in meters.items() if meter and _has_duplicates(meter)}
+    duplicates = {side: meter.duplicate_seconds for side, meter in meters.items() if meter and has_duplicates(meter)}
     excess = excess_seconds(meters, call_duration)
     if duplicates or call_duration is None or excess < max(MIN_EXCESS_SECONDS, MIN_EXCESS * call_duration):
         return duplicates
@@ -48,7 +48,8 @@ def surplus_seconds(meters: Mapping[Side, Meter | None], call_duration: float | 
     return dict.fromkeys(continuous or measured, excess)
 
 
-def _has_duplicates(meter: Meter) -> bool:
+def has_duplicates(meter: Meter) -> bool:
+    """Return whether enough packets of a side were recorded twice to be worth a reason."""
     return meter.duplicate_seconds >= max(MIN_DUPLICATE_SECONDS, MIN_SHARE * meter.duration)
 
 

@@ -4,9 +4,9 @@ import math
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from voxrec.audio.reader import Samples
+from voxrec.audio.repetitions import find_duplicates, find_gaps
 
 # Speech on a telephone line is adjusted to -26 dBov while active (measured as in ITU-T P.56), a quiet talker is about
 # 10 dB below, and P.56 lets speech fall 15.9 dB below its active level: -52. Comfort noise (RFC 3389) is commonly sent
@@ -21,14 +21,6 @@ FULL_SCALE: Final = 32124
 CLIPPED_RUN: Final = 3  # adjacent full-scale samples; one or two are a peak that just fits
 
 _WINDOWS_PER_BLOCK: Final = 1600  # half a minute
-
-MIXMONITOR_FRAME: Final = 160
-"""Samples that MixMonitor writes at a time; where it has none, it writes zeros (app_mixmonitor.c)."""
-DUPLICATE_SECONDS: Final = (0.01, 0.02, 0.03, 0.04, 0.06)
-"""The durations of packets that are recognised if they are recorded twice."""
-_MAX_REPETITION: Final = 1.25  # packets: what is repeated for longer is a tone whose period divides a packet
-_WORD: Final = 4  # samples that are compared at a time: 64 bits
-MAX_GAP_SECONDS: Final = 0.1  # longer zeros are rather those of a telephone that is muted or suppresses silence
 
 
 def frames_per_block(rate: int) -> int:
@@ -78,13 +70,11 @@ class Meter:
         peak = max(int(samples.max()), -int(samples.min()))
         self._peak = max(self._peak, peak)
         if peak and not energies.all():
-            lengths = _find_gaps(samples, round(MAX_GAP_SECONDS * self._rate))
-            self.gaps += len(lengths)
-            self._gap_samples += int(lengths.sum())
+            gaps = find_gaps(samples, self._rate).lengths
+            self.gaps += len(gaps)
+            self._gap_samples += int(gaps.sum())
         if peak > DIGITAL_SILENCE:
-            self._duplicate_samples += sum(
-                _find_duplicates(samples, round(seconds * self._rate)) for seconds in DUPLICATE_SECONDS
-            )
+            self._duplicate_samples += int(find_duplicates(samples, self._rate).lengths.sum())
         if peak >= FULL_SCALE or self._last_full_scale.any():
             self._detect_clipping(samples)
 
@@ -115,11 +105,7 @@ class Meter:
 
     @property
     def duplicate_seconds(self) -> float:
-        """Total duration of the packets that were recorded twice, one behind the other, in seconds.
-
-        They are bit-exact copies, which only codecs without a state, such as G.711, produce, and which no natural sound
-        contains.
-        """
+        """Total duration of the packets that were recorded twice, one behind the other, in seconds."""
         return self._duplicate_samples / self._rate
 
     @property
@@ -133,37 +119,3 @@ class Meter:
         if self._peak <= DIGITAL_SILENCE:
             return None
         return 10 * math.log10(self._energy / self.frames / 32768**2)
-
-
-def _find_gaps(samples: Samples, longest: int) -> NDArray[np.int64]:
-    """Return the lengths of the gaps of a block in samples; those at its ends are left out."""
-    frames = samples[: len(samples) - len(samples) % MIXMONITOR_FRAME].reshape(-1, MIXMONITOR_FRAME)
-    changes = np.diff(np.concatenate(([0], (~frames.any(axis=1)).astype(np.int8), [0])))
-    starts, ends = np.flatnonzero(changes == 1), np.flatnonzero(changes == -1)
-    inside = (starts > 0) & (ends < len(frames))
-    starts, ends = starts[inside], ends[inside]
-    is_gap = (frames[starts - 1, -1] != 0) & (frames[ends, 0] != 0)
-    lengths = (ends - starts)[is_gap] * MIXMONITOR_FRAME
-    short: NDArray[np.int64] = lengths[lengths <= longest]
-    return short
-
-
-def _find_duplicates(samples: Samples, packet: int) -> int:
-    """Return the number of samples of the packets of this length that repeat the packet before them, within a block.
-
-    Packets consist of whole words, and begin at them: they do with the rates of telephony.
-    """
-    if packet % _WORD:
-        return 0
-    words = np.ascontiguousarray(samples[: len(samples) - len(samples) % _WORD]).view(np.int64)
-    lag = packet // _WORD
-    later, earlier = words[lag:], words[:-lag]
-    # A repetition contains one of these words; comparing them first saves most of the work, also for idle lines.
-    probes = later[1::lag]
-    if not ((probes == earlier[1::lag]) & (probes != later[::lag][: len(probes)])).any():
-        return 0
-    repeated = np.flatnonzero((later == earlier) & (later != 0))
-    ends = np.flatnonzero(np.diff(repeated, append=-1) != 1)
-    lengths = np.diff(ends, prepend=-1)
-    copies = np.count_nonzero((lengths >= lag) & (lengths <= _MAX_REPETITION * lag))
-    return int(copies) * packet

@@ -4,6 +4,7 @@ While a recording is paused both legs are muted, so they keep their lengths and 
 pause are only in the samples: recording starts some milliseconds after it was requested, and muting has a delay, too.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import gcd
@@ -181,11 +182,20 @@ def _audible_frames(leg: Path, start: int, count: int, rate: int) -> NDArray[np.
     return in_frame
 
 
+def _start_of(cut: Cut) -> int:
+    return cut.start
+
+
+def _end_of(cut: Cut) -> int:
+    return cut.end
+
+
 def _outside_cuts(blocks: Iterable[Samples], cuts: Sequence[Cut]) -> Iterator[Samples]:
     position = 0
     for block in blocks:
         end = position + len(block)
-        inside = [Cut(max(cut.start, position) - position, min(cut.end, end) - position) for cut in cuts]
+        first, last = bisect_right(cuts, position, key=_end_of), bisect_left(cuts, end, key=_start_of)
+        inside = [Cut(max(cut.start, position) - position, min(cut.end, end) - position) for cut in cuts[first:last]]
         # between the edges, ranges outside and inside the cuts alternate
         edges = [0, *(edge for cut in inside if cut.end > cut.start for edge in cut), len(block)]
         for number, (start, stop) in enumerate(pairwise(edges)):

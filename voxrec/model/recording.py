@@ -78,7 +78,11 @@ class SideVerdict(Struct, frozen=True, kw_only=True, rename="camel"):
         ),
     ] = 0.0
     duplicate_seconds: Annotated[
-        float, doc("Audio that Asterisk recorded twice, because its packets arrived twice (G.711 only), in seconds.")
+        float,
+        doc(
+            "Audio that Asterisk recorded twice, because its packets arrived twice (G.711 only), in seconds. Copies "
+            "that had displaced the other party are removed."
+        ),
     ] = 0.0
 
 

@@ -16,20 +16,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voxrec.archive.interface import Archive
-from voxrec.audio.formats import get_format
-from voxrec.audio.join import join
-from voxrec.audio.meter import Meter
-from voxrec.audio.verdict import make_verdict
 from voxrec.clock import utc_now
 from voxrec.errors import Conflict, NotFound, Unavailable
 from voxrec.model import ANNOUNCEMENT_FAILED, Job, JobKind, RecordChannels, Recording, RecordingState, Side, Verdict
-from voxrec.model.reasons import EMPTY, one_way_reason, too_short_reason, unreadable_reason
+from voxrec.model.reasons import EMPTY, too_short_reason, unreadable_reason
 from voxrec.recordings.erase import erase_legs
-from voxrec.recordings.inband_codes import silence_inband_pauses
+from voxrec.recordings.joining import AlignedCall, JoinedAudio, join_call
 from voxrec.recordings.legs import (
-    AlignedLegs,
     Leg,
-    align_legs,
     delete_leg,
     examine_leg,
     find_leg,
@@ -203,13 +197,10 @@ class Finisher:
             if not any(leg.audio for leg in legs.values()):
                 return self._without_audio(recording, legs)
             legs = fill_suspensions(recording, legs, work_files)
-            recording, legs = silence_inband_pauses(recording, legs, work_files)
-            aligned = align_legs(legs, recording.timeline, work_files)
-            # the duration of an unreadable leg is unknown
-            duration_known = not any(leg.unreadable for leg in legs.values())
-            if duration_known and aligned.duration < recording.min_duration_seconds:
-                return self._absent(recording, (too_short_reason(recording.min_duration_seconds),))
-            return self._archive_audio(recording, legs, aligned, work_files)
+            call = AlignedCall.of(recording, legs, work_files)
+            if call.duration is not None and call.duration < recording.min_duration_seconds:
+                return self._absent(call.recording, (too_short_reason(recording.min_duration_seconds),))
+            return self._archive_audio(join_call(call, recording, legs, work_files))
 
     def _absent(self, recording: Recording, reasons: tuple[str, ...]) -> Recording:
         """Return a Recording that must not be kept; its leg files are deleted once this is stored."""
@@ -225,40 +216,20 @@ class Finisher:
             verdict=Verdict(ok=False, reasons=reasons or (EMPTY,)),
         )
 
-    def _archive_audio(
-        self, recording: Recording, legs: Mapping[Side, Leg], aligned: AlignedLegs, work_files: WorkFiles
-    ) -> Recording:
-        """Join the legs, assess them, put the file into the archive, and return the final Recording."""
-        audio_format = get_format(recording.format)
-        # the Profile may be older than the rule that a mono format needs recordChannels mono
-        dual = recording.channels == 2 and audio_format.channels == 2
-        channels = RecordChannels.DUAL if dual else RecordChannels.MONO
-        output = work_files.new(f"joined.{audio_format.suffix}")
-        caller, callee = (aligned.files.get(side) for side in (Side.CALLER, Side.CALLEE))
-        meters = {side: Meter(aligned.rate) for side in aligned.files}
-        written = join(caller, callee, output, channels, audio_format, meters)
-        call_seconds = recording.call_seconds
-        expected = None if call_seconds is None else call_seconds - aligned.cut_seconds
-        verdict = make_verdict(
-            meters.get(Side.CALLER),
-            meters.get(Side.CALLEE),
-            expected,
-            recording.rtp_statistics,
-            observed_duration=expected if recording.end_observed else None,
-        )
-        verdict = _add_leg_findings(verdict, legs)
-        verdict = _add_announcement_finding(verdict, recording)
+    def _archive_audio(self, joined: JoinedAudio) -> Recording:
+        """Put the file into the archive, and return the final Recording."""
+        recording = joined.call.recording
         started_at = recording.started_at or recording.created_at
-        stored = self._archive.put(output, recording.id, started_at, audio_format.suffix)
+        stored = self._archive.put(joined.file, recording.id, started_at, joined.format.suffix)
         return self._finished(
             recording,
-            channels=2 if dual else 1,
-            state=RecordingState.COMPLETED if _may_be_audible(verdict, legs) else RecordingState.ABSENT,
-            duration=written.duration,
+            channels=2 if joined.channels is RecordChannels.DUAL else 1,
+            state=RecordingState.COMPLETED if joined.is_audible else RecordingState.ABSENT,
+            duration=joined.info.duration,
             size=stored.size,
             sha256=stored.sha256,
             path=stored.path,
-            verdict=verdict,
+            verdict=joined.verdict,
         )
 
     def _finished(self, recording: Recording, **fields: object) -> Recording:
@@ -292,26 +263,3 @@ def _must_not_be_kept(recording: Recording) -> bool:
     """Return whether the audio of an absent Recording must be deleted; otherwise no audio was found, or silence."""
     reasons = recording.verdict.reasons if recording.verdict else ()
     return recording.state is RecordingState.ABSENT and recording.path is None and bool(set(reasons) - {EMPTY})
-
-
-def _add_leg_findings(verdict: Verdict, legs: Mapping[Side, Leg]) -> Verdict:
-    """Add to the verdict that legs were repaired or are unreadable."""
-    reasons = list(verdict.reasons)
-    for side, leg in legs.items():
-        if leg.unreadable:
-            reasons = [unreadable_reason(side), *(r for r in reasons if r != one_way_reason(side, EMPTY))]
-    repaired = any(leg.repaired for leg in legs.values())
-    return msgspec.structs.replace(verdict, ok=not reasons, reasons=tuple(reasons), repaired=repaired)
-
-
-def _add_announcement_finding(verdict: Verdict, recording: Recording) -> Verdict:
-    """Add to the verdict that the announcement was not played: the law may forbid to use the Recording."""
-    if all(entry.event != ANNOUNCEMENT_FAILED for entry in recording.timeline):
-        return verdict
-    return msgspec.structs.replace(verdict, ok=False, reasons=(*verdict.reasons, ANNOUNCEMENT_FAILED))
-
-
-def _may_be_audible(verdict: Verdict, legs: Mapping[Side, Leg]) -> bool:
-    """Return whether a side is more than digital silence, or unreadable. Noise without speech is audible, too."""
-    levels = [side.level_dbfs for side in (verdict.caller, verdict.callee) if side]
-    return any(level is not None for level in levels) or any(leg.unreadable for leg in legs.values())

@@ -37,8 +37,8 @@ class WorkFiles:
         self._created: list[Path] = []
 
     def new(self, name: str) -> Path:
-        """Create an empty file that only this user can read, and return its path."""
-        path = Path(self._attempt_prefix + name)
+        """Create an empty file that only this user can read, and return its path, which no other call returns."""
+        path = Path(f"{self._attempt_prefix}{len(self._created)}-{name}")
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         self._created.append(path)
         return path
