@@ -21,6 +21,8 @@ _MAX_JITTER_RATIO: Final = 5.0
 # The jitter of RFC 3550 is the mean difference of two delays, a third of their range if they are distributed evenly.
 # Asterisk 22 ignores packets that are out of order: with delays of 0 to 40 ms it reports 9 ms.
 _RANGE_OF_JITTER: Final = 4.0
+FIRST_REPORT_SECONDS: Final = 5.0
+"""Asterisk counts lost packets with each RTCP report that it sends (rtcpinterval in rtp.conf)."""
 PACKET_MS: Final = 20
 MAX_DISPLACEMENT_MS: Final = 100
 """AST_AUDIOHOOK_SYNC_TOLERANCE: with a greater displacement, Asterisk discards what it has not written yet."""
@@ -67,8 +69,8 @@ def has_jitter(counters: RtpCounters | None) -> bool:
 def displacement_ms(meters: Mapping[Side, Meter | None], statistics: RtpStatistics) -> int | None:
     """Return an upper bound of the displacement of both sides against each other, as far as it shows.
 
-    Each packet that is lost, late or recorded twice displaces by a packet. None if the statistics of a side are not
-    known.
+    Each packet that is lost, late or recorded twice displaces by a packet. None if it is not known: without the
+    statistics of a side, and for short calls without other signs, because Asterisk has not counted lost packets.
     """
     known = [counters for counters in counters_of(statistics).values() if counters]
     if len(known) < len(Side):
@@ -77,6 +79,8 @@ def displacement_ms(meters: Mapping[Side, Meter | None], statistics: RtpStatisti
     moved = sum(meter.gap_seconds + meter.duplicate_seconds for meter in meters.values() if meter)
     jitter = max((counters.mean_jitter_ms or 0.0 for counters in known if has_jitter(counters)), default=0.0)
     bound = max(PACKET_MS, _RANGE_OF_JITTER * jitter) + PACKET_MS * lost + 1000 * moved
+    if bound <= PACKET_MS and all(not meter or meter.duration < FIRST_REPORT_SECONDS for meter in meters.values()):
+        return None
     return round(min(bound, MAX_DISPLACEMENT_MS))
 
 
