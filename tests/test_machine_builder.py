@@ -1,11 +1,12 @@
 """Tests of voxrec.machine_builder, which uses an attribute of Automat that is not public."""
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from automat import NoTransition, TypeMachineBuilder
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.machine_builder import build
+from voxrec.machine_builder import build, declare_states
 
 
 class DoorInputs(Protocol):
@@ -14,11 +15,17 @@ class DoorInputs(Protocol):
     def close(self) -> str: ...
 
 
+@dataclass
+class DoorStates:
+    closed: Any
+    opened: Any
+
+
 def make_builder() -> TypeMachineBuilder[DoorInputs, object]:
     builder = TypeMachineBuilder(DoorInputs, object)
-    closed, opened = builder.state("closed"), builder.state("opened")
-    closed.upon(DoorInputs.open).to(opened).returns("it opens")
-    opened.upon(DoorInputs.close).to(closed).returns("it closes")
+    states = declare_states(DoorStates, builder)
+    states.closed.upon(DoorInputs.open).to(states.opened).returns("it opens")
+    states.opened.upon(DoorInputs.close).to(states.closed).returns("it closes")
     return builder
 
 

@@ -14,12 +14,12 @@ from voxrec.calls.ending_steps import add_clearing, add_detachment, add_end_by_p
 from voxrec.calls.invitation_steps import add_invitation
 from voxrec.calls.setup_steps import add_setup, add_setup_failures, add_takeover
 from voxrec.calls.transfer_steps import add_redirections, add_replacements, add_transfers
-from voxrec.machine_builder import build
+from voxrec.machine_builder import build, declare_states
 
 
 def _make_machine() -> Callable[[CallCore], CallInputs]:
     builder = TypeMachineBuilder(CallInputs, CallCore)
-    states = CallStates.declare(builder)
+    states = declare_states(CallStates, builder)
     _ignore_late_inputs(states)
     add_invitation(states)
     add_setup(states)

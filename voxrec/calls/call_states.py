@@ -1,9 +1,7 @@
 """The states of the call machine."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self, TypeAlias
-
-from automat import TypeMachineBuilder
+from typing import TYPE_CHECKING, TypeAlias
 
 from voxrec.calls.call_core import CallCore, CallInputs
 
@@ -32,22 +30,6 @@ class CallStates:
     talking: State
     clearing: State
     over: State
-
-    @classmethod
-    def declare(cls, builder: TypeMachineBuilder[CallInputs, CallCore]) -> Self:
-        """Declare the states; the first one is that in which each machine begins."""
-        return cls(
-            new=builder.state("new"),
-            calling=builder.state("calling"),
-            placing=builder.state("placing"),
-            ringing=builder.state("ringing"),
-            alerting=builder.state("alerting"),
-            connecting=builder.state("connecting"),
-            announcing=builder.state("announcing"),
-            talking=builder.state("talking"),
-            clearing=builder.state("clearing"),
-            over=builder.state("over"),
-        )
 
     @property
     def dialled(self) -> tuple[State, ...]:

@@ -6,7 +6,7 @@ again then, on the channel that is the far end's by that time.
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 from automat import TypeMachineBuilder, pep614
 from twisted.internet.defer import Deferred
@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from voxrec.deadline import Deadline
-from voxrec.machine_builder import build
+from voxrec.machine_builder import build, declare_states
 
 if TYPE_CHECKING:
     from automat._typed import TypedState  # which automat does not export
@@ -127,24 +127,10 @@ class _States:
     closing: State
     closed: State
 
-    @classmethod
-    def declare(cls, builder: TypeMachineBuilder[TapInputs, TapCore]) -> Self:
-        """Declare the states; the first one is that in which each machine begins."""
-        return cls(
-            idle=builder.state("idle"),
-            starting=builder.state("starting"),
-            listening=builder.state("listening"),
-            interrupted=builder.state("interrupted"),
-            waiting=builder.state("waiting"),
-            reopening=builder.state("reopening"),
-            closing=builder.state("closing"),
-            closed=builder.state("closed"),
-        )
-
 
 def _make_machine() -> Callable[[TapCore], TapInputs]:
     builder = TypeMachineBuilder(TapInputs, TapCore)
-    states = _States.declare(builder)
+    states = declare_states(_States, builder)
     _ignore_late_inputs(states)
     _add_beginning(states)
     _add_interruptions(states)

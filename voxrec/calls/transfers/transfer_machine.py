@@ -6,12 +6,12 @@ transfer is possible at all, and what follows if it fails.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from automat import TypeMachineBuilder, pep614
 
 from voxrec.calls.transfers.transfer_core import TransferCore, TransferInputs, TransferRequest
-from voxrec.machine_builder import build
+from voxrec.machine_builder import build, declare_states
 
 if TYPE_CHECKING:
     from automat._typed import TypedState  # which automat does not export
@@ -35,18 +35,6 @@ class _States:
     ringing: State
     ended: State
 
-    @classmethod
-    def declare(cls, builder: TypeMachineBuilder[TransferInputs, TransferCore]) -> Self:
-        """Declare the states; the first one is that in which each machine begins."""
-        return cls(
-            idle=builder.state("idle"),
-            postponed=builder.state("postponed"),
-            creating=builder.state("creating"),
-            joining=builder.state("joining"),
-            ringing=builder.state("ringing"),
-            ended=builder.state("ended"),
-        )
-
     @property
     def in_progress(self) -> tuple[State, ...]:
         """The states in which there is a leg to a target that has not answered."""
@@ -55,7 +43,7 @@ class _States:
 
 def _make_machine() -> Callable[[TransferCore], TransferInputs]:
     builder = TypeMachineBuilder(TransferInputs, TransferCore)
-    states = _States.declare(builder)
+    states = declare_states(_States, builder)
     _ignore_late_inputs(states)
     _add_transfer(states)
     _add_redirections(states)
