@@ -1,6 +1,7 @@
 """Checks of the daemon itself: its REST API, and its systemd unit."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -104,12 +105,15 @@ def _check_port(host: str, port: int) -> Finding:
 
 
 def _address(listen: str, public_url: str) -> tuple[str, str, int]:
-    """Return the URL of REST on this machine, and host and port to listen on; these are empty if not known."""
-    kind, *parameters = listen.split(":")
+    """Return the URL of REST on this machine, and host and port to listen on; these are empty if not known.
+
+    In the description of a Twisted endpoint, a backslash precedes a colon that separates nothing (IPv6).
+    """
+    kind, *parameters = (part.replace("\\:", ":") for part in re.split(r"(?<!\\):", listen))
     options = dict(each.split("=", 1) for each in parameters if "=" in each)
     port = options.get("port") or next((each for each in parameters if each.isdigit()), "")
     if kind not in ("tcp", "ssl") or not port:
         return public_url.rstrip("/"), "", 0
     host = options.get("interface", "0.0.0.0")  # noqa: S104 - as Twisted does
-    target = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
+    target = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"{'https' if kind == 'ssl' else 'http'}://{target}:{port}", host, int(port)
