@@ -18,12 +18,13 @@ from voxrec.sandbox.chaos.faults import (
 )
 from voxrec.sandbox.chaos.run import ChaosRun
 from voxrec.sandbox.chaos.schedule import FaultKind, plan_faults
+from voxrec.sandbox.chaos.standby import EndsAndReturns
 from voxrec.sandbox.chaos.verification import START_SECONDS
 from voxrec.sandbox.rootfs import asterisk_rootfs
 
 FAULTS: tuple[Fault[Environment], ...] = (
-    VoxrecKilled(),
-    VoxrecRestarted(),
+    EndsAndReturns(VoxrecKilled()),
+    EndsAndReturns(VoxrecRestarted()),
     AmiDown(),
     PostgresStopped(),
     MailDown(),

@@ -14,10 +14,10 @@ from twisted.internet.threads import deferToThread
 
 from voxrec.sandbox.chaos.environment import STOP_SECONDS, Environment, Fault
 from voxrec.sandbox.chaos.schedule import FaultKind
-from voxrec.sandbox.chaos.standby import StandbyTakesOver
+from voxrec.sandbox.chaos.standby import EndsAndReturns, StandbyTakesOver
 from voxrec.sandbox.chaos.store_faults import COMPONENT as STORE
 from voxrec.sandbox.chaos.store_faults import required_store, store_faults
-from voxrec.sandbox.chaos.verification import TAKEOVER, AllowedEffects
+from voxrec.sandbox.chaos.verification import TAKEOVER, UNCONNECTED, AllowedEffects
 
 UNTIL_REVERTED: Final = 10**9
 """Count of a mailbox fault that lasts until `MailboxFault.recover`."""
@@ -229,8 +229,8 @@ class AmiDown:
 def all_faults(*, include_full_disks: bool) -> Sequence[Fault[Environment]]:
     """Return one fault of each kind. Full disks need root (see `mount_tmpfs`)."""
     faults: list[Fault[Environment]] = [
-        VoxrecKilled(),
-        VoxrecRestarted(),
+        EndsAndReturns(VoxrecKilled()),
+        EndsAndReturns(VoxrecRestarted()),
         ProcessStalled(FaultKind("voxrec-stalled", "voxrec", 2, 2), lambda environment: [environment.stack.pid]),
         StandbyTakesOver(),
         AmiDown(),
@@ -266,7 +266,7 @@ def all_faults(*, include_full_disks: bool) -> Sequence[Fault[Environment]]:
 
 
 ALLOWED_EFFECTS: Final = AllowedEffects(
-    call_rejected=frozenset({"voxrec-killed", "voxrec-restarted", TAKEOVER}),
+    call_rejected=frozenset({UNCONNECTED, TAKEOVER}),
     call_dropped=frozenset({"asterisk-killed"}),
     recording_disk_full=frozenset({"spool-full"}),
     recording_delayed=frozenset({"ami-down", "asterisk-killed"}),  # calls may come before AMI is connected again

@@ -1,4 +1,4 @@
-"""The fault that the active one of two voxrec is killed: the other one, its standby, takes over."""
+"""Faults of the process that has the calls: it ends and returns, or the other one of two, its standby, takes over."""
 
 import signal
 import time
@@ -8,9 +8,9 @@ from typing import Final
 
 import yaml
 
-from voxrec.sandbox.chaos.environment import READY_SECONDS, Environment
+from voxrec.sandbox.chaos.environment import READY_SECONDS, Environment, Fault
 from voxrec.sandbox.chaos.schedule import FaultKind
-from voxrec.sandbox.chaos.verification import TAKEOVER, Outage
+from voxrec.sandbox.chaos.verification import TAKEOVER, UNCONNECTED, Outage
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.process import wait_until
 from voxrec.sandbox.stack import Stack
@@ -47,6 +47,33 @@ class Role:
             log.seek(self._offset)
             text = log.read()
         return text.rfind(_ACTIVE), text.rfind(_STANDING_BY)
+
+
+class EndsAndReturns:
+    """A fault that ends the only voxrec and starts it again.
+
+    Notes the outage in which there is no voxrec to accept calls: less than until it is ready, for which it waits for
+    PostgreSQL.
+    """
+
+    def __init__(self, fault: Fault[Environment]) -> None:
+        self.kind = fault.kind
+        self._fault = fault
+        self._began = 0.0
+
+    async def inject(self, environment: Environment) -> None:
+        """Inject the fault."""
+        self._began = time.time()
+        await self._fault.inject(environment)
+
+    async def recover(self, environment: Environment) -> None:
+        """Start voxrec, and wait until it is connected to Asterisk."""
+        role = Role(environment.stack.log_file)
+        await self._fault.recover(environment)
+        try:
+            await _wait_until(environment, lambda: role.is_active, environment.stack, "does not connect to Asterisk")
+        finally:
+            environment.outages.append(Outage(UNCONNECTED, self._began, time.time()))
 
 
 class StandbyTakesOver:

@@ -38,6 +38,8 @@ ALLOWED_LOSSES: Final = (KILLED, FULL, STALLED, DELAYED)
 
 TAKEOVER: Final = "standby-takeover"
 """The outage from the end of the active voxrec until its standby is active."""
+UNCONNECTED: Final = "voxrec-unconnected"
+"""The outage from the end of voxrec until it is connected to Asterisk again; PostgreSQL may still be away."""
 
 
 class Outage(NamedTuple):
