@@ -62,10 +62,11 @@ class CallService(Service):
     async def _start(self) -> None:
         await self._profiles.when_loaded(_PROFILES_TIMEOUT)
         if not self._profiles.loaded:
-            self._log.error(
-                "no Profiles are known: PostgreSQL is unavailable, and there is no snapshot of the Profiles on disk; "
-                "calls are refused with 503 until PostgreSQL is available, unless another voxrec on this Asterisk "
-                "accepts them"
+            self._log.warn(
+                "no Profiles are known yet: there is no snapshot of them on disk, and PostgreSQL has not delivered "
+                "them in {timeout:g} s; calls are refused with 503 until it does, unless another voxrec on this "
+                "Asterisk accepts them",
+                timeout=_PROFILES_TIMEOUT,
             )
         self._connection.startService()
 

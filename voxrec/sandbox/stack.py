@@ -220,8 +220,17 @@ class Stack:
 
     async def readiness_status(self) -> int | None:
         """Return the HTTP status of /health/ready, or None while the REST API does not respond."""
+        readiness = await self._readiness()
+        return None if readiness is None else readiness.status
+
+    async def dependency_problem(self, name: str) -> str:
+        """Return why a dependency is not ready according to /health/ready; empty if it is ready."""
+        readiness = await self._readiness()
+        return "no response" if readiness is None else str(readiness.json()["dependencies"][name].get("detail", ""))
+
+    async def _readiness(self) -> Response | None:
         try:
-            return (await self.request("GET", "/health/ready")).status
+            return await self.request("GET", "/health/ready")
         except (ConnectError, ResponseFailed, ResponseNeverReceived):
             return None
 

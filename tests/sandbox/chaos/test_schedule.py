@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.sandbox.chaos.faults import ALLOWED_EFFECTS, all_faults
 from voxrec.sandbox.chaos.schedule import RECOVERY_SECONDS, FaultKind, plan_calls, plan_faults
-from voxrec.sandbox.chaos.verification import TAKEOVER
+from voxrec.sandbox.chaos.verification import TAKEOVER, TAKEOVER_WITHOUT_PROFILES, UNCONNECTED
 
 KINDS = [fault.kind for fault in all_faults(include_full_disks=True)]
 COMPONENTS = {kind.name: kind.component for kind in KINDS}
@@ -52,7 +52,9 @@ class FaultScheduleTests(SynchronousTestCase):
 
     def test_names_are_unique_and_allowed_effects_name_existing_faults(self) -> None:
         self.assertEqual(len(COMPONENTS), len(KINDS))
-        self.assertLessEqual(frozenset().union(*ALLOWED_EFFECTS), {*COMPONENTS, TAKEOVER})
+        self.assertLessEqual(
+            frozenset().union(*ALLOWED_EFFECTS), {*COMPONENTS, TAKEOVER, TAKEOVER_WITHOUT_PROFILES, UNCONNECTED}
+        )
 
 
 class CallScheduleTests(SynchronousTestCase):

@@ -115,6 +115,8 @@ class CallTests(SynchronousTestCase):
         self.assertIn("rejected with 503", verify(rejected).violations[0])
         self.assertEqual(verify(rejected, outages=(Outage("voxrec-down", 95.0, 100.05),)).violations, [])
         self.assertEqual(len(verify(rejected, outages=(Outage("disk-full", 95.0, 120.0),)).violations), 1)
+        # voxrec is connected to the new Asterisk long before it is ready, if PostgreSQL is away
+        self.assertEqual(len(verify(rejected, outages=(Outage("asterisk-killed", 95.0, 160.0),)).violations), 1)
 
     def test_a_call_without_a_response_is_a_violation(self) -> None:
         unanswered = changed_call(code=0, settled=None, ended=None, far_ended=None)

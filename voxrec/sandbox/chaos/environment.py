@@ -40,6 +40,13 @@ class Environment:
     ami_port: int
     outages: list[Outage] = field(default_factory=list)
     store: ChaosStore | None = None
+    second: Stack | None = None
+    """A second voxrec on the same Asterisk; it may not run."""
+
+    async def is_connected(self) -> bool:
+        """Return whether a voxrec is connected to Asterisk, and gets the calls."""
+        stacks = [stack for stack in (self.stack, self.second) if stack is not None]
+        return not all([await stack.dependency_problem("asterisk") for stack in stacks])
 
     async def wait_until_ready(self) -> None:
         """Wait until voxrec is ready. Raises SandboxError after 120 s."""

@@ -17,7 +17,7 @@ from voxrec.sandbox.chaos.schedule import FaultKind
 from voxrec.sandbox.chaos.standby import EndsAndReturns, StandbyTakesOver
 from voxrec.sandbox.chaos.store_faults import COMPONENT as STORE
 from voxrec.sandbox.chaos.store_faults import required_store, store_faults
-from voxrec.sandbox.chaos.verification import TAKEOVER, UNCONNECTED, AllowedEffects
+from voxrec.sandbox.chaos.verification import TAKEOVER, TAKEOVER_WITHOUT_PROFILES, UNCONNECTED, AllowedEffects
 
 UNTIL_REVERTED: Final = 10**9
 """Count of a mailbox fault that lasts until `MailboxFault.recover`."""
@@ -234,7 +234,7 @@ def all_faults(*, include_full_disks: bool) -> Sequence[Fault[Environment]]:
         ProcessStalled(FaultKind("voxrec-stalled", "voxrec", 2, 2), lambda environment: [environment.stack.pid]),
         StandbyTakesOver(),
         AmiDown(),
-        AsteriskKilled(),
+        EndsAndReturns(AsteriskKilled()),
         ProcessStalled(
             FaultKind("asterisk-stalled", "asterisk", 2, 2), lambda environment: [environment.stack.asterisk.pid]
         ),
@@ -266,7 +266,7 @@ def all_faults(*, include_full_disks: bool) -> Sequence[Fault[Environment]]:
 
 
 ALLOWED_EFFECTS: Final = AllowedEffects(
-    call_rejected=frozenset({UNCONNECTED, TAKEOVER}),
+    call_rejected=frozenset({UNCONNECTED, TAKEOVER, TAKEOVER_WITHOUT_PROFILES}),
     call_dropped=frozenset({"asterisk-killed"}),
     recording_disk_full=frozenset({"spool-full"}),
     recording_delayed=frozenset({"ami-down", "asterisk-killed"}),  # calls may come before AMI is connected again

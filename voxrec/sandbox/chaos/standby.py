@@ -10,13 +10,20 @@ import yaml
 
 from voxrec.sandbox.chaos.environment import READY_SECONDS, Environment, Fault
 from voxrec.sandbox.chaos.schedule import FaultKind
-from voxrec.sandbox.chaos.verification import TAKEOVER, UNCONNECTED, Outage
+from voxrec.sandbox.chaos.verification import (
+    STANDBY_SECONDS,
+    TAKEOVER,
+    TAKEOVER_WITHOUT_PROFILES,
+    UNCONNECTED,
+    Outage,
+)
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.process import wait_until
 from voxrec.sandbox.stack import Stack
 
 _ACTIVE: Final = b"connected to Asterisk"
 _STANDING_BY: Final = b"standing by: another voxrec"
+_NO_PROFILES: Final = "no Profiles are known"
 _OWN_SETTINGS: Final = ("data_directory", "rest", "log")
 """What two voxrec processes on one machine do not share."""
 
@@ -50,10 +57,10 @@ class Role:
 
 
 class EndsAndReturns:
-    """A fault that ends the only voxrec and starts it again.
+    """A fault that ends voxrec or Asterisk, and starts it again.
 
-    Notes the outage in which there is no voxrec to accept calls: less than until it is ready, for which it waits for
-    PostgreSQL.
+    Notes the outage in which no voxrec is connected to Asterisk, so that calls are rejected. It is shorter than the
+    time until voxrec is ready, for which it waits for PostgreSQL.
     """
 
     def __init__(self, fault: Fault[Environment]) -> None:
@@ -67,13 +74,12 @@ class EndsAndReturns:
         await self._fault.inject(environment)
 
     async def recover(self, environment: Environment) -> None:
-        """Start voxrec, and wait until it is connected to Asterisk."""
-        role = Role(environment.stack.log_file)
+        """Start it, and wait until a voxrec is connected to Asterisk."""
         await self._fault.recover(environment)
-        try:
-            await _wait_until(environment, lambda: role.is_active, environment.stack, "does not connect to Asterisk")
-        finally:
-            environment.outages.append(Outage(UNCONNECTED, self._began, time.time()))
+        connected = await environment.stack.wait_until(environment.is_connected, READY_SECONDS)
+        environment.outages.append(Outage(UNCONNECTED, self._began, time.time()))
+        if not connected:
+            raise SandboxError(f"no voxrec is connected to Asterisk:\n{environment.stack.voxrec_log_tail()}")
 
 
 class StandbyTakesOver:
@@ -83,6 +89,7 @@ class StandbyTakesOver:
 
     def __init__(self) -> None:
         self._second: Stack | None = None
+        self._without_profiles_since: float | None = None  # when a second one that knows no Profiles has taken over
 
     async def inject(self, environment: Environment) -> None:
         """Start the standby with its own data directory and REST port, and kill the active voxrec."""
@@ -90,13 +97,18 @@ class StandbyTakesOver:
         settings = yaml.safe_load(first.config_file.read_text())
         shared = {section: value for section, value in settings.items() if section not in _OWN_SETTINGS}
         port = environment.mail_port
-        self._second = second = Stack(environment.reactor, first.directory / "second", None, shared, mail_port=port)
+        environment.second = self._second = second = Stack(
+            environment.reactor, first.directory / "second", None, shared, mail_port=port
+        )
         second.directory.mkdir(exist_ok=True)
         second.write_configuration()
         role = Role(second.log_file)
         second.launch_voxrec()
         await _wait_until(environment, lambda: role.is_known, second, "neither is active nor stands by")
+        began = time.time()
         await _end(environment, first.kill_voxrec, second, role)
+        if _NO_PROFILES in await second.dependency_problem("postgresql"):
+            self._without_profiles_since = began
 
     async def recover(self, environment: Environment) -> None:
         """Start the first voxrec, which stands by, and stop the second one when it has stored everything."""
@@ -109,6 +121,9 @@ class StandbyTakesOver:
                 return
             first.launch_voxrec()
             await _wait_until(environment, lambda: role.is_known, first, "neither is active nor stands by")
+            if self._without_profiles_since is not None:  # the first one, which has a snapshot, must take over now
+                end = time.time() + STANDBY_SECONDS
+                environment.outages.append(Outage(TAKEOVER_WITHOUT_PROFILES, self._without_profiles_since, end))
 
             async def ready() -> bool:
                 return role.is_active or await second.readiness_status() == 200

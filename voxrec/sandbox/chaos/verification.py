@@ -38,8 +38,10 @@ ALLOWED_LOSSES: Final = (KILLED, FULL, STALLED, DELAYED)
 
 TAKEOVER: Final = "standby-takeover"
 """The outage from the end of the active voxrec until its standby is active."""
+TAKEOVER_WITHOUT_PROFILES: Final = "standby-without-profiles"
+"""The outage in which only a standby that was first started while PostgreSQL was away is there for calls."""
 UNCONNECTED: Final = "voxrec-unconnected"
-"""The outage from the end of voxrec until it is connected to Asterisk again; PostgreSQL may still be away."""
+"""The outage from the end of voxrec or Asterisk until they are connected again; PostgreSQL may still be away."""
 
 
 class Outage(NamedTuple):
@@ -246,7 +248,8 @@ class Verification:
     def _rejection_is_allowed(self, call: ObservedCall) -> bool:
         settled = call.settled if call.settled is not None else call.invited + INVITE_SECONDS
         effects = self.allowed_effects
-        outages = list(self._during(effects.call_rejected | effects.call_dropped, call.invited, settled + 0.1))
+        rejecting = effects.call_rejected | effects.call_dropped if self.nodes else effects.call_rejected
+        outages = list(self._during(rejecting, call.invited, settled + 0.1))
         if not self.nodes or not all(each.node for each in outages):
             return bool(outages)
         # Another node takes a call, unless Asterisk was killed when it had the call already.
