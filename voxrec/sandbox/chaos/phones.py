@@ -32,6 +32,8 @@ TICK_SECONDS = 0.25
 """Resolution of a call's length."""
 CALLEE_TIMEOUT_SECONDS = 90.0
 """Time without a BYE after which a callee ends its call; longer than the longest call, and than a restart after it."""
+ANSWER_SECONDS = 32.0
+"""Time that a caller waits for an answer, even if Asterisk is killed after it has sent 100."""
 CALL_END_SECONDS = 40.0
 """Maximum time from a call's planned end to the end of its signalling; longer than RFC 3261's timer B of 32 s."""
 
@@ -140,6 +142,7 @@ class CalleePhones:
 def caller_scenario(media_file: str) -> str:
     """Return the scenario of a caller whose number and length in ticks come from a CSV file, and which logs."""
     messages = CallerMessages.of("[field0]", "", "[rtpstream_audio_port]")
+    timeout = f'timeout="{round(ANSWER_SECONDS * 1000)}" ontimeout="done"'
     return f"""\
 <?xml version="1.0" encoding="UTF-8"?>
 <scenario name="voxrec chaos caller">
@@ -148,8 +151,8 @@ def caller_scenario(media_file: str) -> str:
 </action></nop>
 {_log_step("[field0] invited")}
 {send_step(messages.invite, 'retrans="500"')}
-{OTHER_RESPONSES}
-<recv response="200" rrs="true"/>
+{OTHER_RESPONSES.replace("<recv ", f"<recv {timeout} ")}
+<recv response="200" rrs="true" {timeout}/>
 {_log_step("[field0] answered")}
 {send_step(messages.ack)}
 {play_step(media_file)}
