@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.subtest import subtest
 from voxrec.errors import NotFound, VoxrecError
 from voxrec.web.errors import BadRequest
-from voxrec.web.request_target import decoded_path, origin_form
+from voxrec.web.request_target import canonical_path, decoded_path, origin_form
 
 
 class OriginFormTests(SynchronousTestCase):
@@ -48,3 +48,19 @@ class DecodedPathTests(SynchronousTestCase):
         for path, error in errors:
             with subtest(path):
                 self.assertRaises(error, decoded_path, path)
+
+
+class CanonicalPathTests(SynchronousTestCase):
+    def test_paths(self) -> None:
+        for path, expected in (
+            (b"/profiles/a-b_c.d~e", "/profiles/a-b_c.d~e"),
+            (b"/%70rofiles/%41", "/profiles/A"),
+            (b"/nodes/a:b@c", "/nodes/a:b@c"),
+            (b"/nodes/a%3Ab%40c", "/nodes/a:b@c"),
+            (b"/nodes/%c3%a4%0d%0a%00", "/nodes/%C3%A4%0D%0A%00"),
+        ):
+            with subtest(path):
+                self.assertEqual(canonical_path(path), expected)
+
+    def test_refused(self) -> None:
+        self.assertRaises(NotFound, canonical_path, b"/profiles%2Fa")

@@ -70,6 +70,12 @@ class RequestLineTests(AudioTestCase):
                 self.assertEqual(await self.upload_by(f"PUT {prefix}/recordings/{recording.id}/{name}"), 200)
                 self.assertEqual((await self.recordings.get(recording.id)).state, RecordingState.COMPLETED)
 
+    async def test_the_path_in_the_audit_log(self) -> None:
+        recording = await self.add_pending()
+        self.assertEqual(await self.upload_by(f"PUT /%72ecordings/{recording.id}/%61udio"), 200)
+        (entry,) = await self.audit.page()
+        self.assertEqual(entry.path, f"/recordings/{recording.id}/audio")
+
     async def test_refused(self) -> None:
         recording = await self.add_pending()
         for method, path, status in (

@@ -160,7 +160,7 @@ class RouteTable:
 
     def _delivery_resources(self) -> Iterator[Iterable[Route]]:
         repositories, recordings, url, now = self._repositories, self._recordings, self._url, self._now
-        yield WebhookRoutes(self._webhooks, url, now, self._dependencies.send_test).routes()
+        yield WebhookRoutes(self._clock, self._webhooks, url, now, self._dependencies.send_test).routes()
         yield DeliveryRoutes(repositories.delivery_history, recordings, self._webhooks).routes()
         yield LinkRoutes(repositories.links, recordings, self._settings.link_lifetimes, url, now).routes()
         yield LinkOpeningRoutes(

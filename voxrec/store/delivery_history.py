@@ -16,6 +16,7 @@ from voxrec.postgres.database import Database
 from voxrec.postgres.statement import Row
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.deliveries import UNCONFIRMED
+from voxrec.store.transaction_hook import NO_HOOK, TransactionHook
 
 _MAIL_DELIVERIES: Final = f"""
     SELECT deliveries.id, recipient, state, deliveries.created_at, greatest(due_at, not_before),
@@ -93,31 +94,35 @@ class DeliveryHistory:
 
     async def of_recording(self, recording_id: UUID) -> list[RecordingDelivery]:
         """Return the deliveries of a Recording: mails by recipient, then webhooks in the order of their events."""
-        mails = [_mail(row) for row in await self._database.query(_MAIL_DELIVERIES, (recording_id,))]
-        known = {mail.target for mail in mails}
-        rows = await self._database.query(_MAIL_JOB, (recording_id,))
-        expected = [mail for row in rows for mail in _expected_mails(row) if mail.target not in known]
-        webhooks = await self._database.query(_WEBHOOK_DELIVERIES, (recording_id,))
-        return [*mails, *expected, *map(_webhook, webhooks)]
+        return await _deliveries(self._database, recording_id)
 
-    async def repeat(self, recording_id: UUID, delivery_id: UUID, target: str | None) -> RecordingDelivery:
+    async def repeat(
+        self,
+        recording_id: UUID,
+        delivery_id: UUID,
+        target: str | None,
+        hook: TransactionHook[RecordingDelivery] = NO_HOOK,
+    ) -> RecordingDelivery:
         """Repeat a delivery now, or deliver the same to another target: an email address or the id of a webhook.
 
         Raises NotFound, Conflict if it is in progress, InvalidInput if ``target`` is not a webhook.
         """
 
-        async def work(transaction: Transaction) -> tuple[DeliveryChannel, UUID | str]:
+        async def work(transaction: Transaction) -> RecordingDelivery:
+            key: UUID | str
             if rows := await transaction.query(_FIND_MAIL, (delivery_id, recording_id)):
-                recipient = target or rows[0][0]
-                await _send_mail(transaction, recording_id, [recipient])
-                return DeliveryChannel.MAIL, recipient
-            if rows := await transaction.query(_FIND_WEBHOOK, (delivery_id, recording_id)):
+                channel, key = DeliveryChannel.MAIL, target or rows[0][0]
+                await _send_mail(transaction, recording_id, [key])
+            elif rows := await transaction.query(_FIND_WEBHOOK, (delivery_id, recording_id)):
                 webhook_id, message_id = rows[0]
-                return DeliveryChannel.WEBHOOK, await _send_webhook(transaction, message_id, webhook_id, target)
-            raise NotFound(f"Recording {recording_id} has no delivery {delivery_id}.")
+                channel, key = DeliveryChannel.WEBHOOK, await _send_webhook(transaction, message_id, webhook_id, target)
+            else:
+                raise NotFound(f"Recording {recording_id} has no delivery {delivery_id}.")
+            delivery = await _find(transaction, recording_id, channel, key)
+            await hook(transaction, delivery)
+            return delivery
 
-        channel, key = await self._database.transaction(work)
-        return await self._find(recording_id, channel, key)
+        return await self._database.transaction(work)
 
     async def repeat_all_in(self, recording_id: UUID, transaction: Transaction) -> int:
         """Repeat all deliveries of a Recording in a transaction of the caller, and return their number.
@@ -140,20 +145,36 @@ class DeliveryHistory:
             return DeliveryChannel.WEBHOOK
         raise NotFound(f"Recording {recording_id} has no delivery {delivery_id}.")
 
-    async def mail(self, recording_id: UUID, recipient: str) -> RecordingDelivery:
+    async def mail(
+        self, recording_id: UUID, recipient: str, hook: TransactionHook[RecordingDelivery] = NO_HOOK
+    ) -> RecordingDelivery:
         """Send the mail of a Recording to a recipient now. Raises Conflict if a mail is being sent."""
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction) -> RecordingDelivery:
             await _send_mail(transaction, recording_id, [recipient])
+            delivery = await _find(transaction, recording_id, DeliveryChannel.MAIL, recipient)
+            await hook(transaction, delivery)
+            return delivery
 
-        await self._database.transaction(work)
-        return await self._find(recording_id, DeliveryChannel.MAIL, recipient)
+        return await self._database.transaction(work)
 
-    async def _find(self, recording_id: UUID, channel: DeliveryChannel, key: UUID | str) -> RecordingDelivery:
-        for delivery in await self.of_recording(recording_id):
-            if delivery.channel is channel and key in (delivery.id, delivery.target):
-                return delivery
-        raise NotFound(f"The delivery of recording {recording_id} was deleted.")
+
+async def _deliveries(queries: Database | Transaction, recording_id: UUID) -> list[RecordingDelivery]:
+    mails = [_mail(row) for row in await queries.query(_MAIL_DELIVERIES, (recording_id,))]
+    known = {mail.target for mail in mails}
+    rows = await queries.query(_MAIL_JOB, (recording_id,))
+    expected = [mail for row in rows for mail in _expected_mails(row) if mail.target not in known]
+    webhooks = await queries.query(_WEBHOOK_DELIVERIES, (recording_id,))
+    return [*mails, *expected, *map(_webhook, webhooks)]
+
+
+async def _find(
+    transaction: Transaction, recording_id: UUID, channel: DeliveryChannel, key: UUID | str
+) -> RecordingDelivery:
+    for delivery in await _deliveries(transaction, recording_id):
+        if delivery.channel is channel and key in (delivery.id, delivery.target):
+            return delivery
+    raise NotFound(f"The delivery of recording {recording_id} was deleted.")
 
 
 async def _send_mail(transaction: Transaction, recording_id: UUID, recipients: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ from voxrec.web.errors import NotAcceptable
 from voxrec.web.headers import headers_of, peer_host
 from voxrec.web.problems import allowed_methods, problem_response
 from voxrec.web.request import Request
+from voxrec.web.request_target import canonical_path
 from voxrec.web.response import Response
 from voxrec.web.response_writer import ResponseWriter
 from voxrec.web.route import RequestHandler, Route
@@ -235,7 +236,7 @@ class Dispatcher:
             upload.require_complete()
         request = Request(
             method=http_request.method.decode("ascii"),
-            path=http_request.path.decode("ascii"),
+            path=canonical_path(http_request.path),
             ids=_parse_ids(parameters),
             name=parameters.get("name", ""),
             headers=headers,

@@ -50,6 +50,7 @@ class AuditDetails:
 class Request:
     """A request. Middlewares set ``idempotency_key`` and ``make_audit_entry``; binding sets ``query`` and ``body``.
 
+    - ``path``: without superfluous percent-encoding;
     - ``ids``: the UUIDs of the path, by the names that the route gives them;
     - ``name``: the path parameter "name", which is a text and not a UUID; empty if the path has none;
     - ``headers``: by lower-case name;

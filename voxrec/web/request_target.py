@@ -2,11 +2,12 @@
 
 import re
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from voxrec.errors import NotFound
 from voxrec.web.errors import BadRequest
 
+_UNENCODED: Final = "/!$&'()*+,;=:@"  # what a path may contain besides letters, digits and -._~ (RFC 3986)
 _ABSOLUTE: Final = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 
 
@@ -34,3 +35,11 @@ def decoded_path(path: bytes) -> str:
     if decoded.count("/") != path.count(b"/"):  # a slash in a segment does not divide it (RFC 3986 section 2.2)
         raise NotFound("There is no such resource. The slashes of a path are not percent-encoded.")
     return decoded
+
+
+def canonical_path(path: bytes) -> str:
+    """Return a path with percent-encoding only where it is needed, so that it identifies a resource.
+
+    Raises what `decoded_path` raises.
+    """
+    return quote(decoded_path(path), _UNENCODED) if b"%" in path else path.decode("ascii")

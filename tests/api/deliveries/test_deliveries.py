@@ -144,6 +144,32 @@ class RepeatTests(DeliveryTestCase):
         entry = (await self.audit.page())[0]
         self.assertEqual((entry.method, entry.kind, entry.target_id), ("POST", "recording deliveries", recording.id))
 
+    async def test_a_repeated_request_sends_no_second_mail(self) -> None:
+        recording = await self.add_completed()
+        await self.finish_mail_job()
+        path, key = f"/recordings/{recording.id}/deliveries", {"Idempotency-Key": "k1"}
+        options: Any = {"json": {"target": "boss@example.org"}, "headers": key, "token": "provision"}
+        first = await self.request("POST", path, **options)
+        self.assertEqual((first.status, first.json["target"]), (200, "boss@example.org"))
+        await self.deliveries.record_reply(recording.id, "boss@example.org", DeliveryState.ACCEPTED, "250 queued")
+        await self.finish_mail_job()
+        second = await self.request("POST", path, **options)
+        self.assertEqual((second.status, second.body), (200, first.body))
+        self.assertEqual((await self.jobs.claim([JobKind.MAIL], timedelta(minutes=1)))[0], [])
+        other = await self.request("POST", path, **{**options, "json": {"target": "ceo@example.org"}})
+        self.assertEqual((other.status, other.json["code"]), (422, "idempotency-key-reused"))
+
+    async def test_the_stored_response_is_erased_with_the_recording(self) -> None:
+        recording = await self.add_completed()
+        await self.finish_mail_job()
+        path = f"/recordings/{recording.id}/deliveries"
+        options: Any = {"json": {"target": "boss@example.org"}, "headers": {"Idempotency-Key": "k1"}}
+        self.assertEqual((await self.request("POST", path, **options)).status, 200)
+        stored = "SELECT count(*) FROM idempotency WHERE convert_from(body, 'UTF8') LIKE '%%boss@example.org%%'"
+        self.assertEqual(await self.pool.query(stored), [(1,)])
+        self.assertEqual((await self.request("DELETE", f"/recordings/{recording.id}")).status, 204)
+        self.assertEqual(await self.pool.query(stored), [(0,)])
+
     async def test_a_mail_that_is_being_sent(self) -> None:
         recording = await self.add_completed()
         await self.jobs.claim([JobKind.MAIL], timedelta(minutes=1))

@@ -204,6 +204,13 @@ class RequestTests(WebhookTestCase):
         self.assertEqual((endpoint.url, endpoint.headers), (URL, {"X-Key": "1"}))
         self.assertEqual(len(endpoint.secrets), 1)
 
+    async def test_test_messages_are_limited(self) -> None:
+        path = f"/webhooks/{(await self.created())['id']}/test"
+        statuses = [(await self.request("POST", path, token="provision")).status for _ in range(21)]
+        self.assertEqual(statuses, [200] * 20 + [429])
+        self.assertEqual(len(self.tested), 20)
+        self.assertEqual((await self.request("POST", path)).status, 200)  # another token
+
     async def test_attempts_newest_first_in_pages(self) -> None:
         document = await self.created()
         recording = await self.add_recording(state=RecordingState.FAILED)

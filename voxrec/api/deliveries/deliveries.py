@@ -8,6 +8,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from voxrec.api.resources import require_visible
+from voxrec.api.transaction_hooks import transaction_hook
 from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import Conflict, FieldError, NotFound, invalid_field
 from voxrec.mailaddress import MailAddressError, check_mail_address
@@ -15,6 +16,7 @@ from voxrec.model import DeliveryChannel, Recording, RecordingDelivery
 from voxrec.model.fields import doc
 from voxrec.store.delivery_history import DeliveryHistory
 from voxrec.store.recordings import Recordings
+from voxrec.store.transaction_hook import TransactionHook
 from voxrec.store.webhooks import Webhooks
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.body import JsonBody
@@ -57,6 +59,8 @@ class DeliveryRoutes:
                 guard=require_visible(self._recordings),
                 body=JsonBody(DeliveryRequest, validators=(_require_target,)),
                 response_model=RecordingDelivery,
+                idempotent=True,
+                audit_in_transaction=True,
                 errors=(Conflict,),
                 summary="Repeat a delivery, or send the mail to another address",
             ),
@@ -71,9 +75,10 @@ class DeliveryRoutes:
         """A delivery is repeated even if it has succeeded. A webhook receives it with the same `webhook-id`."""
         wanted: DeliveryRequest = request.body
         recording = await self._recording(request)
+        hook: TransactionHook[RecordingDelivery] = transaction_hook(request, json_response)
         if wanted.delivery_id is None:
             address = _mail_address(wanted.target)
-            return json_response(await self._history.mail(recording.id, address))
+            return json_response(await self._history.mail(recording.id, address, hook))
         target = wanted.target
         if target is not None:
             channel = await self._history.channel_of(recording.id, wanted.delivery_id)
@@ -81,7 +86,7 @@ class DeliveryRoutes:
                 target = _mail_address(target)
             else:
                 target = await self._webhook_id(request, recording, target)
-        return json_response(await self._history.repeat(recording.id, wanted.delivery_id, target))
+        return json_response(await self._history.repeat(recording.id, wanted.delivery_id, target, hook))
 
     async def _recording(self, request: Request) -> Recording:
         return await self._recordings.visible_to(request.principal).get(request.id)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Meta, Struct
+from twisted.internet.interfaces import IReactorTime
 
 from voxrec.api.field_validation import validate_id
 from voxrec.api.resources import Representation, apply_update, encode_resource, initial_values, require_visible
@@ -24,11 +25,13 @@ from voxrec.store.webhook_queue import Attempt
 from voxrec.store.webhooks import Endpoint, WebhookFilter, Webhooks
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.body import JsonBody, PartialUpdateBody
+from voxrec.web.concurrency import ConcurrencyLimit
 from voxrec.web.openapi_webhooks import WebhookOperation
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.parameters import uuid
 from voxrec.web.partial_update import PartialUpdate
 from voxrec.web.query import QueryParameter
+from voxrec.web.rate_limit import RateLimit
 from voxrec.web.request import Request
 from voxrec.web.response import Response, json_response, no_content
 from voxrec.web.route import CONDITIONAL, ETAG, Route
@@ -36,6 +39,9 @@ from voxrec.web.route import CONDITIONAL, ETAG, Route
 SendTest = Callable[[Endpoint, UUID | None], Awaitable[Attempt]]
 """Sends a test message to an endpoint, which belongs to a Profile or to all of them."""
 
+_TESTS: Final = 20  # of a token, as of Profiles
+_TEST_PERIOD: Final = 60.0  # seconds
+_CONCURRENT_TESTS: Final = 2  # of a token
 _SET_BY_VOXREC: Final = frozenset({"createdAt", "updatedAt", "disabledReason", "failingSince", "ofProfile"})
 _FILTERS: Final[dict[str, QueryParameter[Any]]] = {"profileId": uuid("Only webhooks of this profile.")}
 _MESSAGES: Final[Mapping[str, type[Struct]]] = {
@@ -76,11 +82,15 @@ _REPRESENTATION: Final[Representation[Webhook]] = Representation(encode_resource
 class WebhookRoutes:
     """Webhooks: endpoints that receive the events of calls and recordings, signed as Standard Webhooks describes."""
 
-    def __init__(self, webhooks: Scoped[Webhooks], public_url: str, now: UtcNow, send_test: SendTest) -> None:
+    def __init__(
+        self, clock: IReactorTime, webhooks: Scoped[Webhooks], public_url: str, now: UtcNow, send_test: SendTest
+    ) -> None:
         self._webhooks = webhooks
         self._public_url = public_url
         self._now = now
         self._send_test = send_test
+        self._rate = RateLimit(clock, _TESTS, _TEST_PERIOD, "tests of webhooks")
+        self._concurrency = ConcurrencyLimit(_CONCURRENT_TESTS, "tests of webhooks")
 
     def routes(self) -> tuple[Route, ...]:
         """Return the routes. They require the role provision, since headers and secrets are confidential."""
@@ -205,7 +215,9 @@ class WebhookRoutes:
         """The message has the type `webhook.test`. It is sent at once, also to a disabled webhook, and not retried."""
         webhooks = self._webhooks.visible_to(request.principal)
         webhook, endpoint = await webhooks.get(request.id), await webhooks.endpoint(request.id)
-        attempt = await self._send_test(endpoint, webhook.profile_id)
+        self._rate.count(request.principal.key)
+        with self._concurrency.operation(request.principal.key):
+            attempt = await self._send_test(endpoint, webhook.profile_id)
         return json_response(
             WebhookTest(
                 delivered=attempt.delivered, status=attempt.status, reply=attempt.reply, seconds=attempt.seconds
