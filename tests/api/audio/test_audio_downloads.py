@@ -41,7 +41,9 @@ RANGES: Final[tuple[tuple[str, tuple[int, ...] | None], ...]] = (
     ("bytes=1-2x", None),
     ("items=0-1", None),
     ("0-1", None),
-    ("bytes=0-" + "9" * 30, None),
+    ("bytes=0-" + "9" * 30, (0, SIZE)),
+    ("bytes=" + "9" * 30 + "-", ()),
+    ("bytes=0-" + "9" * 1001, None),
 )
 
 
