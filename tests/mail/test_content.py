@@ -44,9 +44,37 @@ class DescribeTests(SynchronousTestCase):
             self.assertEqual(content.url, link.url)
 
     def test_long_names_are_shortened_in_the_subject_only(self) -> None:
+        """The number remains: it says more than the end of a name."""
         content = describe(replace(RECORDING, from_name="x" * 200), PROFILE, LINK, 1, True, UTC)
-        self.assertIn("x" * 79 + "\u2026 called", content.subject)
+        self.assertTrue(content.subject.startswith("x" * 70 + "\u2026 (+49123) called"), content.subject)
         self.assertEqual(dict(content.facts)["Caller"], "x" * 200 + " (+49123)")
+
+    def test_a_number_that_is_too_long_for_the_subject(self) -> None:
+        content = describe(replace(RECORDING, from_="1" * 200, from_name="Erna"), PROFILE, LINK, 1, True, UTC)
+        self.assertTrue(content.subject.startswith("1" * 79 + "\u2026 called"), content.subject)
+        self.assertEqual(dict(content.facts)["Caller"], f"Erna ({'1' * 200})")
+
+    def test_a_withheld_number(self) -> None:
+        for code, title, caller in (
+            ("en", "Caller with withheld number called +49555", ("Caller", "number withheld")),
+            (
+                "de",
+                "Anrufer mit unterdr\u00fcckter Nummer hat +49555 angerufen",
+                ("Anrufer", "Nummer unterdr\u00fcckt"),
+            ),
+        ):
+            language = LANGUAGES.available[code]
+            content = describe(replace(RECORDING, from_=None, from_name=None), PROFILE, LINK, 1, True, UTC, language)
+            self.assertEqual((content.title, content.facts[0]), (title, caller))
+
+    def test_the_summary_has_the_time_of_the_reader(self) -> None:
+        time_zone = timezone(timedelta(hours=1))
+        for code, summary in (
+            ("en", "23 November 2026, 20:31, 2 min 5 s"),
+            ("de", "23. November 2026, 20:31 Uhr, 2 min 5 s"),
+        ):
+            language = LANGUAGES.available[code]
+            self.assertEqual(describe(RECORDING, PROFILE, LINK, 1, True, time_zone, language).summary, summary)
 
 
 class AttachmentNameTests(SynchronousTestCase):

@@ -174,7 +174,7 @@ class BodyTests(MessageTestCase):
         self.assertEqual(
             body(self.message(), "plain"),
             "Erna M\u00fcller (+49123) called +49555\n"
-            "23 November 2026, 2 min 5 s\n\n"
+            "23 November 2026, 19:31, 2 min 5 s\n\n"
             "Caller:        Erna M\u00fcller (+49123)\n"
             "Called number: +49555\n"
             "Connected to:  sip:desk@pbx.example.org\n"

@@ -60,12 +60,12 @@ def describe(
     ``original_size`` is that of the recording if a smaller copy is attached.
     """
     texts = language or LANGUAGES.available[DEFAULT]
-    caller = _caller(recording, texts)
+    caller = _caller(recording)
     called = _called(recording, profile, texts)
     started_at = recording.started_at or recording.created_at
     local_start = started_at.astimezone(time_zone)
     duration = texts.duration(recording.duration)
-    facts = [(texts.text("caller"), caller), (texts.text("called"), called)]
+    facts = [(texts.text("caller"), caller or texts.text("number_withheld")), (texts.text("called"), called)]
     if recording.remote_sip_uri:
         facts.append((texts.text("connected_to"), sanitize_line(recording.remote_sip_uri, _MAX_VALUE)))
     if profile.name:
@@ -79,13 +79,15 @@ def describe(
         facts.append(("SHA-256", recording.sha256))
     title = texts.text(
         "title",
-        caller=sanitize_line(caller, _MAX_NAME_IN_SUBJECT),
+        caller=_caller(recording, _MAX_NAME_IN_SUBJECT) or texts.text("withheld"),
         called=sanitize_line(called, _MAX_NAME_IN_SUBJECT),
     )
     return Content(
         subject=f"{title}, {_format_date(local_start, texts, 'short_date')} {local_start:%H:%M}, {duration}",
         title=title,
-        summary=f"{_format_date(local_start, texts)}, {duration}",
+        summary=texts.text(
+            "summary", date=_format_date(local_start, texts), time=f"{local_start:%H:%M}", duration=duration
+        ),
         warning=_warning(recording.verdict, texts),
         facts=tuple(facts),
         introduction=_introduction(recording, profile, link, size, attached, original_size, time_zone, texts),
@@ -135,12 +137,14 @@ def _safe_for_file_name(text: str | None) -> str:
     return re.sub(r"[^A-Za-z0-9+-]+", "_", text or "")[:64].strip("_-")
 
 
-def _caller(recording: Recording, texts: Language) -> str:
-    name = sanitize_line(recording.from_name or "", _MAX_VALUE)
-    number = sanitize_line(recording.from_ or "", _MAX_VALUE)
-    if name and number and name != number:
-        return f"{name} ({number})"
-    return name or number or texts.text("withheld")
+def _caller(recording: Recording, limit: int = 3 * _MAX_VALUE) -> str:
+    """Return name and number of the caller in ``limit`` characters, or "". A long name must not hide the number."""
+    number = sanitize_line(recording.from_ or "", min(limit, _MAX_VALUE))
+    name = sanitize_line(recording.from_name or "", min(limit, _MAX_VALUE))
+    room = limit - len(f" ({number})")
+    if name and number and name != number and room > 0:
+        return f"{sanitize_line(name, room)} ({number})"
+    return number or name
 
 
 def _called(recording: Recording, profile: Profile, texts: Language) -> str:
