@@ -225,11 +225,8 @@ class LiveCall:
     def _require_recorder(self, change: str) -> Recorder:
         recorder = self._call_recording.recorder
         if recorder is None or not recorder.is_live or self.status not in _PAUSABLE:
-            states = " or ".join(_PAUSABLE)
-            detail = (
-                f"Recording {self.recording_id} cannot be {change} now: call {self.id} is {self.status}, and only a "
-            )
-            detail += f"recording in progress of a call that is {states} can be."
+            now = f"Recording {self.recording_id} cannot be {change} now: call {self.id} is {self.status}"
+            detail = f"{now}, and only a recording in progress of a call that is {' or '.join(_PAUSABLE)} can be."
             raise Conflict(detail, reason=ProblemReason.NOT_RECORDED_NOW)
         return recorder
 
