@@ -85,7 +85,7 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
             self.write_a_note(driver)
             self.assertIn(f"profile={profile.id}", driver.current_url, "the forms keep the list")
             driver.find_element(By.XPATH, "//button[text()='Set a legal hold']").click()
-            wait.until(lambda page: page.find_elements(By.XPATH, "//button[text()='Release the legal hold']"))
+            wait.until(lambda page: page.find_elements(By.XPATH, "//summary[text()='Release the legal hold']"))
             self.assert_quiet(driver)
 
         await self.drive(scenario)

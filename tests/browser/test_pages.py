@@ -11,11 +11,13 @@ from selenium.webdriver import Remote
 
 from tests.api.auth.test_sessions import PASSWORD
 from tests.browser.page_test_case import DARK, LIGHT, NARROW, PageTestCase, set_view, wait_on
-from tests.browser.sample_data import SampleDataTestCase, Samples
+from tests.browser.sample_data import CALL, SampleDataTestCase, Samples
 from voxrec.web.route import Route
 
+_UNFOLD: Final = "document.querySelectorAll('details').forEach((details) => { details.open = true; })"
 PATHS: Final[Mapping[str, Callable[[Samples], str]]] = MappingProxyType(
     {
+        "/console/calls/<id>/hang-up": lambda _samples: f"/console/calls/{CALL}/hang-up",
         "/console/certificates/<id>": lambda samples: f"/console/certificates/{samples.certificate}",
         "/console/profiles/<id>": lambda samples: f"/console/profiles/{samples.profile}",
         "/console/profiles/<id>/edit": lambda samples: f"/console/profiles/{samples.profile}/edit",
@@ -30,6 +32,7 @@ NOT_PAGES: Final = frozenset(
     {
         *("/console", "/console/assets/<name>", "/console/calls/table", "/console/recordings.csv"),
         *("/console/recordings/<id>/changes", "/console/session", "/console/<path:name>"),
+        "/console/error-texts",
     }
 )
 """Paths of what is not a page: a redirection, files, and what scripts load."""
@@ -80,7 +83,11 @@ class EveryPageTests(PageTestCase, SampleDataTestCase):
                 set_view(driver, views[0])
                 self.show(driver, path)
                 self.wait_until_complete(driver)
-                problems += [problem for view in views for problem in self.view_problems(driver, name, view)]
+                for view in views:
+                    problems += self.view_problems(driver, name, view)
+                    driver.execute_script(_UNFOLD)  # for the next view
+                if language == "de":
+                    problems += self.view_problems(driver, f"{name}-unfolded", NARROW)
             self.assert_quiet(driver)
         return problems
 

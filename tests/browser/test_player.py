@@ -357,7 +357,8 @@ class PlayerPageTests(PageTestCase, ConsoleTestCase):
             self.wait(driver, lambda: driver.find_elements(By.CSS_SELECTOR, "[data-copy^=link-]:not([hidden])"))
             self.slider(driver)
             self.screenshots(driver, "recording-with-link")
-            driver.find_element(By.XPATH, "//button[text()='Revoke']").click()
+            driver.find_element(By.CSS_SELECTOR, ".links .confirmation summary").click()
+            driver.find_element(By.XPATH, "//button[text()='Revoke for good']").click()
             self.wait(driver, lambda: "revoked" in driver.find_element(By.CSS_SELECTOR, ".links").text)
             self.assert_quiet(driver)
 

@@ -1,6 +1,7 @@
 """Errors in the user's language: every code has a text, every place that makes an error says its code."""
 
 import ast
+import html
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import voxrec
 from tests.api.rest_test_case import RestTestCase
+from tests.console.console_test_case import SAME_ORIGIN, ConsoleTestCase
 from tests.subtest import subtest
 from voxrec.console.messages import ERROR_TEXTS, field_message, problem_message
 from voxrec.console.rendering import LANGUAGES
@@ -101,6 +103,56 @@ class CodeTests(RestTestCase):
                 self.assertEqual({*language.texts["field_errors"]}, {*FieldErrorCode})
                 self.assertEqual({*language.texts["problem_reasons"]}, {*ProblemReason})
                 self.assertEqual(documented - {*language.texts["problem_codes"]}, set())
+
+
+class FormTests(ConsoleTestCase):
+    """What REST says in English is not on the pages in other languages, wherever the form is."""
+
+    async def test_forms_in_german(self) -> None:
+        cookie = await self.signed_in("admin")
+        await self.add_profile(name="Vertrieb", numbers=("+4930999",))
+        webhook = {"url": "http://user:secret@crm.example", "events": "call.started"}
+        forms: tuple[tuple[str, dict[str, str], tuple[str, ...]], ...] = (
+            ("/console/profiles/new", {"numbers": "030 12", "remoteSipUri": "tel:1"}, ("beginnt mit sip:",)),
+            ("/console/profiles/new", {"numbers": "+4930999"}, ("„+4930999“ ist schon vergeben",)),
+            ("/console/profiles/new", {"email": "nobody"}, ("keine Mailadresse: das @ fehlt",)),
+            ("/console/profiles/new", {"maxCalls": "0"}, ("Der kleinste erlaubte Wert ist 1",)),
+            ("/console/profiles/new", {"maxCalls": "viele"}, ("Erwartet wird eine ganze Zahl",)),
+            ("/console/profiles/new", {"recordResumeCode": "*2"}, ("Eingabe in „Code zum Anhalten“",)),
+            ("/console/profiles/new", {"timeZone": "Mond"}, ("Es gibt keine Zeitzone „Mond“",)),
+            ("/console/users/new", {"name": "A B", "password": "x", "scope": "all"}, ("mindestens 12 Zeichen",)),
+            ("/console/tokens/new", {"name": "adm1n", "scope": "all"}, ("verwechseln", "Administrator")),
+            ("/console/tokens/new", {"name": "x", "expiresAt": "2001-01-01"}, ("in der Zukunft",)),
+            ("/console/webhooks/new", webhook, ("weder Namen noch Passwort",)),
+            ("/console/certificates/new", {"certificate": "x"}, ("kein X.509-Zertifikat",)),
+        )
+        english = ("must ", "invalid", "expected", "Expected", "is not ", "allowed", "at most", "at least")
+        for path, fields, expected in forms:
+            with subtest(f"{path} {fields}"):
+                entries = {"recordBeepAtStart": "true", "role": "read", **fields}
+                response = await self.submit(path, cookie, {**SAME_ORIGIN, "Accept-Language": "de"}, **entries)
+                self.assertIn(response.status, (409, 422))
+                text = re.sub(r"<[^>]*>", " ", html.unescape(response.body.decode()))
+                for words in expected:
+                    self.assertIn(words, text)
+                self.assertEqual([words for words in english if words in text], [])
+
+    async def test_refusals_in_german(self) -> None:
+        cookie = await self.signed_in("provision")
+        recording = await self.add_recording(legal_hold=True)
+        headers = {**SAME_ORIGIN, "Accept-Language": "de"}
+        response = await self.submit(f"/console/recordings/{recording.id}/delete", cookie, headers)
+        text = html.unescape(response.body.decode())
+        self.assertEqual(response.status, 409)
+        self.assertIn("weil sie eine Löschsperre hat", text)
+        self.assertNotIn("legal hold", text)
+
+    async def test_texts_of_scripts(self) -> None:
+        for language, text in (("de", "Ihre Rechte erlauben das nicht."), ("en", "Your permissions do not include")):
+            response = await self.open("/console/error-texts", **{"Accept-Language": language})
+            self.assertIn(text, response.json["codes"]["not-allowed"])
+            self.assertEqual({*response.json["fields"]}, {*FieldErrorCode})
+            self.assertEqual({*response.json["reasons"]}, {*ProblemReason})
 
 
 class GuideTests(SynchronousTestCase):

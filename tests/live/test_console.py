@@ -119,6 +119,9 @@ class ConsoleCallTests(LiveConsoleTestCase):
         self.follow(driver, By.XPATH, "//button[text()='Resume']")
         wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, ".state.recording"))
         self.wait_for(self.sleep, TALK_SECONDS)
+        self.follow(driver, By.LINK_TEXT, "Hang up")
+        self.assertIn("Alice Example", driver.find_element(By.TAG_NAME, "main").text)
+        self.screenshots(driver, "hang-up")
         self.follow(driver, By.XPATH, "//button[text()='Hang up']")
         wait.until(lambda page: "no calls" in page.find_element(By.ID, "calls").text)
 
