@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import voxrec.console
-from tests.console.console_test_case import ConsoleTestCase
+from tests.console.console_test_case import SAME_ORIGIN, ConsoleTestCase
 from tests.subtest import subtest
 from voxrec.console.rendering import LANGUAGES
 
@@ -85,7 +85,7 @@ class UnknownPageTests(ConsoleTestCase):
             (await self.open("/console/recordings/x/y/z", cookie), 404, "This page does not exist"),
             (await self.open("/console/recordings/not-an-id", cookie), 404, "This page does not exist"),
             (await self.submit("/console/recordings", cookie), 404, "This page does not exist"),
-            (await self.open(f"/console/recordings?{'a=&' * 60}", cookie), 400, "has too many parameters"),
+            (await self.open(f"/console/recordings?{'a=&' * 60}", cookie), 400, "The request could not be read"),
             (await self.submit(f"/console/recordings/{UNKNOWN}/notes", cookie, **large), 413, "More was sent than"),
             (
                 await self.open("/console/nothing", cookie, **{"Accept-Language": "de"}),
@@ -98,6 +98,20 @@ class UnknownPageTests(ConsoleTestCase):
                 self.assertEqual(response.headers["content-type"], "text/html; charset=utf-8")
                 self.assertIn(text, response.body.decode())
                 self.assertIn("default-src 'none'", response.headers["content-security-policy"])
+
+    async def test_an_error_leads_back_to_the_page_with_the_form(self) -> None:
+        cookie = await self.signed_in("provision")
+        form, page = f"/console/recordings/{UNKNOWN}/hold", f"/console/recordings/{UNKNOWN}?state=failed"
+        origin = f"http://127.0.0.1:{self.port}"
+        for referer, back in (
+            (f"{origin}{page}", page),
+            ("https://evil.example/console/calls", "/console/recordings"),
+            (f"{origin}/docs", "/console/recordings"),
+            ("", "/console/recordings"),
+        ):
+            with subtest(referer):
+                response = await self.submit(form, cookie, {**SAME_ORIGIN, "Referer": referer}, hold="true")
+                self.assertIn(f'<a href="{back}">Back</a>', response.body.decode())
 
     async def test_errors_of_rest_are_documents(self) -> None:
         response = await self.request("GET", "/nothing")
