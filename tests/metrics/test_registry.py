@@ -1,10 +1,14 @@
 """Tests of voxrec.metrics.registry."""
 
+from pathlib import Path
+
+from prometheus_client import ProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.metrics.samples import samples
 from voxrec.metrics import Metrics
+from voxrec.metrics.registry import ProcessMetrics
 
 
 class MetricsTests(SynchronousTestCase):
@@ -15,6 +19,19 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(samples(self.metrics, "voxrec_build_info"), {("1.2.3",): 1.0})
         self.assertEqual(len(samples(self.metrics, "python_info")), 1)
         self.assertGreater(samples(self.metrics, "process_resident_memory_bytes")[()], 0)
+
+    def test_where_proc_has_processes_only(self) -> None:
+        proc = Path(self.mktemp())
+        proc.mkdir()
+        (proc / "self").symlink_to("/proc/self")
+        self.assertEqual([*ProcessCollector(proc=str(proc)).collect()], [], "the library needs no help any more")
+        hidden, complete = (
+            {family.name: family.samples[0].value for family in collector.collect()}
+            for collector in (ProcessMetrics(proc=str(proc)), ProcessCollector())
+        )
+        self.assertEqual(hidden.keys(), complete.keys())
+        self.assertIn("process_resident_memory_bytes", hidden)
+        self.assertAlmostEqual(hidden["process_start_time_seconds"], complete["process_start_time_seconds"], delta=2)
 
     def test_two_instances_are_independent(self) -> None:
         self.metrics.calls.count_dropped_events(3)

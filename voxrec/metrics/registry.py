@@ -1,5 +1,6 @@
 """The registry of all metrics, and its representation as text."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Final, cast
 
@@ -14,6 +15,16 @@ from voxrec.metrics.requests import RequestMetrics
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 
+class ProcessMetrics(ProcessCollector):
+    """The metrics of the process, also where /proc has processes only, as in the systemd unit (``ProcSubset=pid``).
+
+    The library reads the time of the boot from /proc/stat, and has no metrics without it.
+    """
+
+    def _boot_time(self) -> float:
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Metrics:
     """The metrics of one daemon, in a registry of their own. Durations are in seconds.
 
@@ -23,7 +34,7 @@ class Metrics:
     def __init__(self, version: str, node: str = "") -> None:
         self._node = node
         self._registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
+        ProcessMetrics(registry=registry)
         PlatformCollector(registry=registry)
         build_info = Gauge("voxrec_build_info", "Version of voxrec; always 1.", ["version"], registry=registry)
         build_info.labels(version).set(1)
