@@ -237,26 +237,35 @@ class KamailioTests(NodesTestCase):
         self.assertEqual(recording["node"], "munich")
 
     async def test_an_invite_that_arrives_by_two_ways_reaches_the_far_end_once(self) -> None:
-        """A trunk that forks; and a trunk that tries again with the same Call-ID after a refusal, or a caller."""
+        """A trunk that forks, or lets two numbers ring; and one that tries again with the same Call-ID."""
         await self.distributed()
-        self.far_end.invite_responses = (SipResponse(180), SipResponse(503, after=1.0))
+        other = await self.put_profile(f"sip:other@{self.far_end.host_port}")
+        self.far_end.invite_responses = (SipResponse(180),)
         before = len(self.far_end.requests("INVITE"))
         same = {"Call-ID": f"{self.profile}@trunk", "From": "<sip:+4930111@127.0.0.1>;tag=a1"}
-        ways = [SipUserAgent(self.cluster.kamailio.sip_address) for _ in range(3)]
+        ways = [SipUserAgent(self.cluster.kamailio.sip_address) for _ in range(4)]
         for way in ways:
             way.listen(self.reactor)
             self.addCleanup(way.stop)
 
-        def invite(way: SipUserAgent) -> Deferred[SipMessage]:
-            return Deferred.fromCoroutine(way.request(self.reactor, "INVITE", self.profile, headers=same))
+        def invite(way: SipUserAgent, dialled: str) -> Deferred[SipMessage]:
+            return Deferred.fromCoroutine(way.request(self.reactor, "INVITE", dialled, headers=same))
 
-        statuses = {response.status for response in await gather(*(invite(way) for way in ways[:2]))}
-        self.assertEqual(statuses, {482, 503})
-        self.assertEqual(len(self.invites(before)), 1)
+        async def called() -> bool:
+            merged = any(response.status == 482 for way in ways for response in way.received)
+            return merged and len(self.invites(before)) == 2
+
+        calls = [invite(*each) for each in zip(ways, (self.profile, self.profile, other), strict=False)]
+        self.assertTrue(await self.munich.wait_until(called, 10), self.cluster.kamailio.log_tail())
+        for received in self.invites(before):
+            self.far_end.respond(received, 503)
+        statuses = Counter(response.status for response in await gather(*calls))
+        self.assertEqual(statuses, {482: 1, 503: 2})
         self.far_end.invite_responses = (OK,)
-        self.assertEqual((await invite(ways[2])).status, 200, self.cluster.kamailio.log_tail())
-        ways[2].hang_up()
-        self.assertEqual(len(self.invites(before)), 2)
+        again = await invite(ways[3], self.profile)
+        self.assertEqual(again.status, 200, self.cluster.kamailio.log_tail())
+        ways[3].hang_up()
+        self.assertEqual(len(self.invites(before)), 3)
 
     async def processed_calls(self, asterisk: SandboxAsterisk) -> int:
         """Return the number of calls that an Asterisk has received since its start."""

@@ -60,8 +60,8 @@ class InboundCall:
     caller's number is ``withheld``. ``wideband`` says whether its audio has more than 8 kHz; with a ``late_offer``
     that is known after the ACK only. ``hops`` limits loops. ``invited`` is the SIP URI of a caller whom voxrec
     calls first, because a client has requested the call; empty for a call from the trunk. ``attempt`` is which attempt
-    of a SIP proxy to pass the call to a node this is; None without a proxy. ``dialog`` is the same for an INVITE that
-    arrives by several ways; empty if that is not known.
+    of a SIP proxy to pass the call to a node this is; None without a proxy. ``dialog`` is the same for an INVITE to
+    one number that arrives by several ways; empty if that is not known.
     """
 
     channel: str

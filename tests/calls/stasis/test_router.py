@@ -424,6 +424,14 @@ class MergedInviteTests(RouterTestCase):
         self.enter("1700.3")
         self.assert_refused("1700.3")
 
+    def test_several_numbers_that_ring_at_the_same_time(self) -> None:
+        self.process = ProcessFixture(ProfileDirectory(make_profile(), dialled=None))
+        self.router, self.asterisk = self.process.router, self.process.asterisk
+        for channel, dialled in (("1700.1", "100"), ("1700.2", "101")):
+            caller = make_caller(channel, dialled=dialled)
+            self.router.handle(events.StasisStart(caller, ("incoming", f"dialog={quote('a1@trunk;tag')}")))
+        self.assertEqual([call.inbound.dialled for call in self.process.calls], ["100", "101"])
+
     def test_other_dialogs_and_callers_of_whom_none_is_known(self) -> None:
         for number, dialog in enumerate(("a1@trunk;tag", "a1@trunk;other", "a2@trunk;tag", "", "")):
             self.enter(f"1700.{number}", dialog)

@@ -203,7 +203,8 @@ class Router:
     def _is_merged(self, inbound: InboundCall) -> bool:
         """Return whether the INVITE of a live call has arrived again by another way (RFC 3261 section 8.2.2.2).
 
-        A SIP proxy that passes calls to several nodes refuses such an INVITE itself, and may come back to a node.
+        A trunk that lets several numbers ring at the same time sends INVITEs that differ in the number only. A SIP
+        proxy that passes calls to several nodes refuses merged INVITEs itself, and may come back to a node.
         """
         if not inbound.dialog or inbound.attempt is not None:
             return False
@@ -379,5 +380,5 @@ def _inbound_call(channel: events.Channel, args: tuple[str, ...], identity: Iden
         withheld=withheld,
         hops=hops_of(args),
         attempt=attempt_of(args),
-        dialog=dialog_of(args),
+        dialog=f"{dialog} {dialled}" if (dialog := dialog_of(args)) else "",
     )
