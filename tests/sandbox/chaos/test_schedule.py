@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.sandbox.chaos.faults import ALLOWED_EFFECTS, all_faults
+from voxrec.sandbox.chaos.outages import TAKEOVER, TAKEOVER_WITHOUT_PROFILES, UNCONNECTED
 from voxrec.sandbox.chaos.schedule import RECOVERY_SECONDS, FaultKind, plan_calls, plan_faults
-from voxrec.sandbox.chaos.verification import TAKEOVER, TAKEOVER_WITHOUT_PROFILES, UNCONNECTED
 
 KINDS = [fault.kind for fault in all_faults(include_full_disks=True)]
 COMPONENTS = {kind.name: kind.component for kind in KINDS}

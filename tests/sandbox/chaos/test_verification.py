@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from voxrec.sandbox.chaos.outages import TAKEOVER, AllowedEffects, Outage
 from voxrec.sandbox.chaos.phones import ObservedCall
 from voxrec.sandbox.chaos.verification import (
     DELAYED,
@@ -13,11 +14,8 @@ from voxrec.sandbox.chaos.verification import (
     KILLED,
     STALLED,
     START_SECONDS,
-    TAKEOVER,
     UNWRITTEN_SECONDS,
-    AllowedEffects,
     FoundRecording,
-    Outage,
     Report,
     Verification,
 )

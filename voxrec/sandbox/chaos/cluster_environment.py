@@ -14,7 +14,7 @@ from twisted.internet.threads import deferToThread
 from voxrec.sandbox.asterisk import LOOPBACK, free_port
 from voxrec.sandbox.chaos.environment import READY_SECONDS, Environment
 from voxrec.sandbox.chaos.fault_run import SETTINGS
-from voxrec.sandbox.chaos.verification import Outage
+from voxrec.sandbox.chaos.outages import Outage
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.kamailio import SandboxKamailio
 from voxrec.sandbox.mailbox import Mailbox

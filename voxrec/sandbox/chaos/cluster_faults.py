@@ -10,8 +10,8 @@ from twisted.internet.threads import deferToThread
 from voxrec.sandbox.chaos.cluster_environment import ClusterEnvironment, Node
 from voxrec.sandbox.chaos.environment import Environment, Fault
 from voxrec.sandbox.chaos.faults import AsteriskKilled, ProcessStalled, VoxrecKilled, VoxrecRestarted
+from voxrec.sandbox.chaos.outages import AllowedEffects, Outage
 from voxrec.sandbox.chaos.schedule import FaultKind
-from voxrec.sandbox.chaos.verification import AllowedEffects, Outage
 
 _PROCESS: Final = "process of a node"
 _OPERATION: Final = "operation of a node"

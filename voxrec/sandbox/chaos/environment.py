@@ -8,9 +8,9 @@ from typing import Any, Final, Protocol, TypeVar
 from twisted.internet.threads import deferToThread
 
 from voxrec.postgres.cluster import Cluster
+from voxrec.sandbox.chaos.outages import Outage
 from voxrec.sandbox.chaos.schedule import FaultKind
 from voxrec.sandbox.chaos.store import ChaosStore
-from voxrec.sandbox.chaos.verification import Outage
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.mailbox import Mailbox
 from voxrec.sandbox.stack import Stack

@@ -18,10 +18,11 @@ from voxrec.errors import VoxrecError
 from voxrec.model import RECORDING_STARTED
 from voxrec.sandbox.chaos.environment import Fault
 from voxrec.sandbox.chaos.inspection import asterisk_leftovers, read_metrics
+from voxrec.sandbox.chaos.outages import AllowedEffects, Outage
 from voxrec.sandbox.chaos.phones import CalleePhones, CallerPhones, parse_call_logs
 from voxrec.sandbox.chaos.schedule import ScheduledFault, plan_calls, plan_faults
 from voxrec.sandbox.chaos.tone_detection import tone_seconds_by_side
-from voxrec.sandbox.chaos.verification import AllowedEffects, FoundRecording, Outage, Report, Verification
+from voxrec.sandbox.chaos.verification import FoundRecording, Report, Verification
 from voxrec.sandbox.console import ReportProgress
 from voxrec.sandbox.mailbox import Mailbox
 from voxrec.sandbox.stack import Stack

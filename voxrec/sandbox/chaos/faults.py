@@ -13,11 +13,11 @@ import psycopg2
 from twisted.internet.threads import deferToThread
 
 from voxrec.sandbox.chaos.environment import STOP_SECONDS, Environment, Fault
+from voxrec.sandbox.chaos.outages import TAKEOVER, TAKEOVER_WITHOUT_PROFILES, UNCONNECTED, AllowedEffects
 from voxrec.sandbox.chaos.schedule import FaultKind
 from voxrec.sandbox.chaos.standby import EndsAndReturns, StandbyTakesOver
 from voxrec.sandbox.chaos.store_faults import COMPONENT as STORE
 from voxrec.sandbox.chaos.store_faults import required_store, store_faults
-from voxrec.sandbox.chaos.verification import TAKEOVER, TAKEOVER_WITHOUT_PROFILES, UNCONNECTED, AllowedEffects
 
 UNTIL_REVERTED: Final = 10**9
 """Count of a mailbox fault that lasts until `MailboxFault.recover`."""

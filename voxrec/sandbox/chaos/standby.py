@@ -9,14 +9,9 @@ from typing import Final
 import yaml
 
 from voxrec.sandbox.chaos.environment import READY_SECONDS, Environment, Fault
+from voxrec.sandbox.chaos.outages import TAKEOVER, TAKEOVER_WITHOUT_PROFILES, UNCONNECTED, Outage
 from voxrec.sandbox.chaos.schedule import FaultKind
-from voxrec.sandbox.chaos.verification import (
-    STANDBY_SECONDS,
-    TAKEOVER,
-    TAKEOVER_WITHOUT_PROFILES,
-    UNCONNECTED,
-    Outage,
-)
+from voxrec.sandbox.chaos.verification import STANDBY_SECONDS
 from voxrec.sandbox.errors import SandboxError
 from voxrec.sandbox.process import wait_until
 from voxrec.sandbox.stack import Stack
