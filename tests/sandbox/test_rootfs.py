@@ -20,6 +20,7 @@ from voxrec.sandbox.rootfs import (
     cache_directory,
     debian_mirror,
     ensure_rootfs,
+    free_subordinate_ids,
 )
 
 
@@ -175,9 +176,16 @@ class ErrorMessageTests(SynchronousTestCase):
     def test_no_range_of_subordinate_ids(self) -> None:
         self.patch(subprocess, "run", self.runner_returning(0))
         self.patch(os, "getuid", lambda: 987654)
+        ranges = [free_subordinate_ids(Path(f"/etc/{name}")) for name in ("subuid", "subgid")]
         self.assert_error_mentions(
-            "/etc/subuid", "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 987654"
+            "/etc/subuid", "run as root: usermod --add-subuids {} --add-subgids {} 987654".format(*ranges)
         )
+
+    def test_the_range_that_is_proposed_belongs_to_no_other_user(self) -> None:
+        table = Path(self.mktemp())
+        self.assertEqual(free_subordinate_ids(table), "100000-165535")
+        table.write_text("ann:100000:65536\nbob:231072:10\neve:165536:65536\nnonsense\n")
+        self.assertEqual(free_subordinate_ids(table), "231082-296617")
 
 
 class HostAsteriskTests(SynchronousTestCase):

@@ -247,15 +247,24 @@ def _check_namespaces(user: str) -> None:
             f"{ALTERNATIVE}"
         )
     if shutil.which("newuidmap") is None:
-        raise SandboxError("building as an unprivileged user needs newuidmap; run apt-get install uidmap")
+        raise SandboxError("building as an unprivileged user needs newuidmap; run as root: apt-get install uidmap")
     for name in ("/etc/subuid", "/etc/subgid"):
         table = Path(name)
         lines = table.read_text().splitlines() if table.exists() else []
         if not any(line.split(":")[0] in {user, str(os.getuid())} for line in lines):
             raise SandboxError(
-                f"{name} has no range of subordinate ids for {user}; run "
-                f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
+                f"{name} has no range of subordinate ids for {user}; run as root: "
+                f"usermod --add-subuids {free_subordinate_ids(Path('/etc/subuid'))} "
+                f"--add-subgids {free_subordinate_ids(Path('/etc/subgid'))} {user}"
             )
+
+
+def free_subordinate_ids(table: Path) -> str:
+    """Return a range of 65,536 ids behind those of other users; ``table`` is as in subuid(5)."""
+    lines = table.read_text().splitlines() if table.exists() else []
+    ends = [int(match[1]) + int(match[2]) for line in lines if (match := re.fullmatch(r"[^:]*:(\d+):(\d+)", line))]
+    first = max([100_000, *ends])
+    return f"{first}-{first + 65_535}"
 
 
 class _Apt:

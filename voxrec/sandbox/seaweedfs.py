@@ -27,6 +27,7 @@ ACCESS_KEY: Final = "voxrec-access-key"
 SECRET_KEY: Final = "voxrec-secret-key"  # noqa: S105 - of a server that only this machine can reach
 _START_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.05
+_SOCKETS: Final = Path("/tmp")  # noqa: S108 - where the program creates its sockets, whatever TMPDIR is
 _PORTS: Final = ("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
                  "filer.port", "filer.port.grpc")  # fmt: skip
 
@@ -68,7 +69,7 @@ class SeaweedFS:
         identities.write_text(json.dumps({"identities": [_IDENTITY], "kms": _KMS}))
         options = [f"-{name}={port}" for name, port in self._ports.items()]
         command = [
-            *(_program(), "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"),
+            *(_program(), "-logtostderr=true", "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"),
             *(f"-s3.config={identities}", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
             *("-volume.max=2000", "-master.volumeSizeLimitMB=1024", *options),
         ]
@@ -84,6 +85,9 @@ class SeaweedFS:
         if self._process is not None:
             self._process.kill()
             self._process = None
+            for port in self._ports.values():
+                for name in _SOCKETS.glob(f"seaweedfs-*-{port}.sock"):
+                    name.unlink(missing_ok=True)
 
     def wait_until_ready(self) -> None:
         """Wait until the server answers, and has its volumes: it would not return what is stored, for some seconds.
