@@ -281,6 +281,10 @@ class Gateway:
         """Find both files; as LegFiles."""
         return frozenset(Side)
 
+    async def written(self, _recording_id: UUID) -> frozenset[Side]:
+        """Find that Asterisk writes both; as LegFiles."""
+        return frozenset(Side)
+
     async def closed(self, _recording_id: UUID, _expected: Collection[Side]) -> bool:
         """Find that they are closed; as LegFiles."""
         return True

@@ -69,9 +69,14 @@ class AmiClientTests(SynchronousTestCase):
     def test_what_does_not_record_is_not_an_error(self) -> None:
         for self.connection.answer in ("No such channel", "Could not stop monitoring channel"):
             self.assertFalse(self.successResultOf(self.client.stop_mix_monitor("c1", "0x7f00")))
-        for self.connection.answer in ("No such channel", "Cannot set mute flag"):
-            muting = self.client.mute_mix_monitor("c1", "0x7f00", Direction.BOTH, muted=True)
-            self.assertFalse(self.successResultOf(muting))
+        self.connection.answer = "Cannot set mute flag"
+        muting = self.client.mute_mix_monitor("c1", "0x7f00", Direction.BOTH, muted=True)
+        self.assertFalse(self.successResultOf(muting))
+
+    def test_channel_that_does_not_exist_cannot_be_muted(self) -> None:
+        self.connection.answer = "No such channel"
+        muting = self.client.mute_mix_monitor("c1", "0x7f00", Direction.BOTH, muted=True)
+        self.assertTrue(self.failureResultOf(muting, AmiResponseError).value.channel_gone)
 
     def test_other_refusals_are_errors(self) -> None:
         self.connection.answer = "Permission denied"

@@ -14,7 +14,7 @@ from tests.ami.fakes import FakeNetwork, error
 from voxrec.ami.connection import AmiConnection, endpoint_for
 from voxrec.ami.protocol import AmiResponse, AmiResponseError
 from voxrec.deferreds import Backoff
-from voxrec.errors import AsteriskUnavailable, InvalidInput
+from voxrec.errors import AsteriskUnavailable, CommandNotSent, InvalidInput
 
 
 class RecordingListener:
@@ -34,7 +34,7 @@ class ConnectionTestCase(SynchronousTestCase):
         self.network = FakeNetwork(self.clock)
         self.listener = RecordingListener()
 
-    def start(self, *, password: str = "secret") -> AmiConnection:
+    def start(self, *, password: str = "secret", **arguments: Any) -> AmiConnection:
         self.connection = AmiConnection(
             self.clock,
             self.network,  # type: ignore[arg-type] # implements only connect()
@@ -44,6 +44,7 @@ class ConnectionTestCase(SynchronousTestCase):
             ping_interval=10,
             ping_timeout=2,
             backoff=Backoff(first=0.5, limit=8, jitter=0),
+            **arguments,
         )
         self.connection.set_listener(self.listener)
         self.connection.startService()
@@ -225,12 +226,19 @@ class ActionTests(ConnectionTestCase):
         self.advance(2)
         failure = self.failureResultOf(first, AsteriskUnavailable)
         self.assertEqual(str(failure.value), "no response from Asterisk to Slow within 5 s")
-        self.assertNoResult(second)
-        late = self.network.actions[-2]["ActionID"]
-        self.network.send(f"Response: Success\r\nActionID: {late}\r\n\r\n".encode())
-        self.advance(3)
+        # what Asterisk executes later must not be taken for a later action
         self.failureResultOf(second, AsteriskUnavailable)
+        self.assertEqual(self.connection.problem, "the connection closed: no response to Slow in time")
+        self.advance(0.5)
         self.assertTrue(self.connection.ready)
+
+    def test_it_becomes_ready_when_what_the_former_session_started_cannot_matter_any_more(self) -> None:
+        revoked: Deferred[None] = Deferred()
+        connection = self.start(before_ready=lambda: revoked)
+        self.assertFalse(connection.ready)
+        self.failureResultOf(self.request(), CommandNotSent)
+        revoked.callback(None)
+        self.assertTrue(connection.ready)
 
     def test_a_cancelled_action_ignores_its_response(self) -> None:
         self.start()

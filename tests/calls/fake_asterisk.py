@@ -52,7 +52,8 @@ class FakeAsterisk:
     segments: such a request gets no response. ``delayed`` is a set of last path segments and names of actions: such a
     request is executed at once, and its response is held back in ``responses_due``. ``variables`` are the channel
     variables, the same for each channel. ``before_response`` maps a request to a function that is called once, before
-    the response. ``on_snoop`` is called with the id of each snoop channel.
+    the response. ``on_snoop`` is called with the id of each snoop channel, ``on_monitor`` with True when a MixMonitor
+    is started, and with False when one is stopped.
     """
 
     def __init__(self) -> None:
@@ -66,6 +67,7 @@ class FakeAsterisk:
         self.responses_due: list[Deferred[None]] = []
         self.before_response: dict[str, Callable[[], object]] = {}
         self.on_snoop: Callable[[str], object] = lambda _channel: None
+        self.on_monitor: Callable[[bool], object] = lambda _running: None
         self.refusals: dict[str, str] = {}
         self.variables: dict[str, str] = {}
         self.version = 22
@@ -90,6 +92,8 @@ class FakeAsterisk:
             raise CommandNotSent("AMI is not connected")
         if action in self.refusals:
             raise AmiResponseError(action, self.refusals[action])
+        if action != "MixMonitorMute":
+            self.on_monitor(action == "MixMonitor")
         if action in self.delayed:
             due: Deferred[None] = Deferred()
             self.responses_due.append(due)
@@ -144,6 +148,7 @@ class FakeLegFiles:
         self._closed: set[UUID] = set()
         self.silent_sides: Mapping[Side, bool] = {}
         self.seconds = 0.0
+        self._running = False
         self._waiting: list[Deferred[None]] = []
 
     async def created(self, recording_id: UUID) -> frozenset[Side]:
@@ -151,6 +156,11 @@ class FakeLegFiles:
         while recording_id not in self._created:
             await self._change()
         return self._created[recording_id]
+
+    async def written(self, recording_id: UUID) -> frozenset[Side]:
+        """See `voxrec.calls.recording.leg_files.LegFiles`."""
+        is_closed = recording_id in self._closed and not self._running
+        return frozenset() if is_closed else self._created.get(recording_id, frozenset())
 
     async def closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
         """See `voxrec.calls.recording.leg_files.LegFiles`. A Recording that has no files has closed them."""
@@ -165,6 +175,10 @@ class FakeLegFiles:
     async def silent(self, recording_id: UUID) -> Mapping[Side, bool]:
         """See `voxrec.calls.recording.leg_files.LegFiles`."""
         return self.silent_sides
+
+    def monitor_changed(self, running: bool) -> None:
+        """Handle that a MixMonitor is started, which opens files that were closed, or stopped."""
+        self._running = running
 
     def create(self, call: LiveCall, sides: Collection[Side] = tuple(Side)) -> None:
         """Let Asterisk open files of a call."""
@@ -226,6 +240,7 @@ class CallFixture:
         self.clock.advance(1_700_000_000)
         self.asterisk = FakeAsterisk()
         self.files = FakeLegFiles()
+        self.asterisk.on_monitor = self.files.monitor_changed
         self.sink = InMemorySink()
         self.over: list[LiveCall] = []
         self.failed_announcements: list[None] = []
@@ -321,6 +336,7 @@ class ProcessFixture:
         self.clock.advance(1_700_000_000)
         self.asterisk = FakeAsterisk()
         self.files = FakeLegFiles()
+        self.asterisk.on_monitor = self.files.monitor_changed
         self.sink = InMemorySink()
         self.client = AriClient(self.asterisk, "voxrec")
         commands = RecordingCommands(self.client, AmiClient(self.asterisk), self.files)

@@ -20,8 +20,11 @@ from voxrec.ari.transport import AriResponseError
 from voxrec.calls.channels.ids import leg_number
 from voxrec.errors import AsteriskUnavailable, CommandNotSent
 
-Outcome = Literal["done", "late", "refused", "unsent", "lost before", "lost after"]
-"""The outcome of a request. For both ``lost`` ones the client sees the same error."""
+Outcome = Literal["done", "late", "refused", "unsent", "lost before", "lost after", "executed later"]
+"""The outcome of a request. For both ``lost`` ones, and for what is executed later, the client sees the same error.
+
+Only AMI actions are executed later: one of `ModelAsterisk.late_actions`.
+"""
 
 _APP: Final = "voxrec"
 _OK: Final = b"{}"
@@ -71,12 +74,18 @@ class ModelChannel:
 
 @dataclass(eq=False)
 class ModelMonitor:
-    """A MixMonitor in progress: its id, the channel that it records, and its files by side."""
+    """A MixMonitor: its id, the channel that it records, its files by side, and the directory in which it opens them.
+
+    ``opened``: it has opened its files.
+    """
 
     id: str
     channel: str
     files: tuple[str, str]
+    directory: str
+    appends: bool
     muted: bool = False
+    opened: bool = False
 
 
 class ModelAsterisk:
@@ -90,13 +99,15 @@ class ModelAsterisk:
         self.playbacks: dict[str, str] = {}
         self.files: dict[str, bool] = {}  # by name; whether Asterisk has closed the file
         self.outcomes: deque[Outcome] = deque()
+        self.action_outcomes: deque[Outcome] = deque()  # of AMI actions, before those of all requests
         self.late_responses: list[Callable[[], None]] = []
+        self.late_actions: list[Callable[[], object]] = []
+        self.revoked: set[str] = set()  # directories in which no file can be opened any more
         self.tasks: list[Callable[[], None]] = []
         self.events: dict[str, deque[events.Event]] = {}
         self.connected = False
         self.reported_gone: set[str] = set()  # callers and legs whose end was reported
         self.violations: list[str] = []  # commands that are wrong, such as those about these channels
-        self.monitored: set[str] = set()  # channels on which a MixMonitor was started
         self._channel_count = 0
         self._monitor_count = 0
 
@@ -115,7 +126,7 @@ class ModelAsterisk:
         request = f"{method} {'/'.join(path)}"
         gone = [channel for channel in _commanded(method, path, query) if channel in self.reported_gone]
         self.violations += [f"{request} after the end of {channel} was reported" for channel in gone]
-        if outcome in ("unsent", "lost before"):
+        if outcome in ("unsent", "lost before", "executed later"):
             raise AsteriskUnavailable(f"{request}: lost")
         if outcome == "refused" and method != "GET":
             raise AriResponseError(request, 500, "refused by the model")
@@ -140,10 +151,13 @@ class ModelAsterisk:
         return Deferred.fromCoroutine(self._respond_to_action(action, fields))
 
     async def _respond_to_action(self, action: str, fields: Mapping[str, str]) -> AmiResponse:
-        outcome = self.outcomes.popleft() if self.outcomes else "done"
+        outcomes = self.action_outcomes or self.outcomes
+        outcome = outcomes.popleft() if outcomes else "done"
         if outcome == "unsent":
             raise CommandNotSent(f"{action}: not sent")
-        if outcome == "lost before":
+        if outcome == "executed later":
+            self.execute_later(action, fields)
+        if outcome in ("lost before", "executed later"):
             raise AsteriskUnavailable(f"{action}: lost")
         if outcome == "refused":
             raise AmiResponseError(action, "refused by the model")
@@ -158,6 +172,10 @@ class ModelAsterisk:
             raise AmiResponseError(action, response)
         return response
 
+    def execute_later(self, action: str, fields: Mapping[str, str]) -> None:
+        """Let an action of a connection that is lost be executed when one of ``late_actions`` is called."""
+        self.late_actions.append(lambda: self._execute_action(action, fields))
+
     def _execute_action(self, action: str, fields: Mapping[str, str]) -> AmiResponse | str:
         """Execute an action, and return its response, or the message of an error."""
         channel = self.channels.get(fields["Channel"])
@@ -165,7 +183,9 @@ class ModelAsterisk:
             return "No such channel"
         if action == "MixMonitor":
             return self._start_monitor(channel, fields["Options"])
-        monitor = self.monitor_of(channel.id, fields["MixMonitorID"])
+        # in 16, the first MixMonitor of the channel is muted, whatever the id is
+        any_id = action == "MixMonitorMute" and self.version < 18
+        monitor = self.monitor_of(channel.id, "" if any_id else fields["MixMonitorID"])
         if monitor is None:
             return "Cannot set mute flag" if action == "MixMonitorMute" else "Could not stop monitoring channel"
         if action == "MixMonitorMute":
@@ -175,17 +195,16 @@ class ModelAsterisk:
         return AmiResponse({})
 
     def _start_monitor(self, channel: ModelChannel, options: str) -> AmiResponse:
-        found = re.match(r"r\(.*/(.*)\.wav\)t\(.*/(.*)\.wav\)i\((.*)\)S?(a?)", options)
+        found = re.match(r"r\((.*)/(.*)\.wav\)t\(.*/(.*)\.wav\)i\((.*)\)S?(a?)", options)
         assert found is not None, options
-        continued = found[4] == "a"
-        if self.monitor_of(channel.id) is not None or (channel.id in self.monitored and not continued):
-            self.violations.append(f"{channel.id} is recorded twice")
-        if continued and not all(self.files.get(name, True) for name in (found[1], found[2])):
-            self.violations.append(f"{found[1]} is continued before it is closed")
-        self.monitored.add(channel.id)
         self._monitor_count += 1
-        monitor = ModelMonitor(f"0x{self._monitor_count}", channel.id, (found[1], found[2]))
-        channel.variables[found[3]] = monitor.id
+        monitor = ModelMonitor(
+            f"0x{self._monitor_count}", channel.id, (found[2], found[3]), found[1], appends=found[5] == "a"
+        )
+        if monitor.directory not in self.revoked:
+            others = [other for other in self.monitors.values() if other.channel == channel.id and self.records(other)]
+            self.violations += [f"{channel.id} is recorded twice" for _ in others]
+        channel.variables[found[4]] = monitor.id
         if not channel.dying:
             self.monitors[monitor.id] = monitor
         self.tasks.append(lambda: self._open_files(monitor))
@@ -200,15 +219,26 @@ class ModelAsterisk:
         found = (monitor for monitor in self.monitors.values() if monitor.channel == channel)
         return next((monitor for monitor in found if id_ in ("", monitor.id)), None)
 
+    def records(self, monitor: ModelMonitor) -> bool:
+        """Return whether a MixMonitor has opened its files, or can open them."""
+        return monitor.opened or monitor.directory not in self.revoked
+
     def _open_files(self, monitor: ModelMonitor) -> None:
+        if monitor.directory in self.revoked:
+            return
+        monitor.opened = True
         for name in monitor.files:
+            if not self.files.get(name, True):
+                self.violations.append(f"{name} is written by two")
+            if name in self.files and not monitor.appends:
+                self.violations.append(f"{name} is overwritten")
             self.files[name] = monitor.id not in self.monitors
 
     def _end_monitor(self, monitor: ModelMonitor) -> None:
         """End a MixMonitor; its thread closes the files that it has opened, or will open."""
         del self.monitors[monitor.id]
         for name in monitor.files:
-            if name in self.files:
+            if monitor.opened:
                 self.tasks.append(lambda name=name: self.files.update({name: True}))  # type: ignore[misc]
 
     def _execute(
@@ -461,7 +491,7 @@ class ModelAsterisk:
         for inside in self.bridges.values():
             if channel.id in inside:
                 inside.remove(channel.id)
-        if (monitor := self.monitor_of(channel.id)) is not None:
+        for monitor in [monitor for monitor in self.monitors.values() if monitor.channel == channel.id]:
             self._end_monitor(monitor)
         for playback in [playback for playback, target in self.playbacks.items() if target == channel.id]:
             self._end_playback(playback, "failed")

@@ -26,7 +26,7 @@ from voxrec.errors import Conflict
 from voxrec.model import RecordingState, RecordPrompt
 from voxrec.model.reasons import DISK_FULL
 
-STOP: Final = ["StopMixMonitor CALLER"]
+STOP: Final = ["POST channels/CALLER/variable", "StopMixMonitor CALLER"]
 FULL_DISK: Final = replace(SETTINGS, has_disk_space=lambda: False)
 
 

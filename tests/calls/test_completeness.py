@@ -38,12 +38,13 @@ class CompletenessTests(SynchronousTestCase):
             "unavailable",
             "refused",
             "created",
-            "lost",
+            "stopped",
+            "leave_failed",
             "interrupted",
             "stop_failed",
             "closed",
         }
-        found = {"found", "found_files", "found_suspended"}
+        found = {"found", "found_files", "found_ended", "found_suspended"}
         self.assertEqual(self.missing(monitor_machine, {"begin", "suspend"} | found | outcomes), set())
 
     def test_inputs_that_any_state_of_a_pause_handles(self) -> None:

@@ -7,6 +7,7 @@ nothing may be left: no channel, bridge, recording or timer, no call, and no Rec
 
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -36,7 +37,7 @@ from voxrec.calls.recording.unfinished_recordings import FoundFiles, UnfinishedR
 from voxrec.calls.stasis.reconciliation import Reconciler
 from voxrec.calls.stasis.router import Router
 from voxrec.calls.stasis.stasis_session import StasisSession
-from voxrec.errors import NotFound, VoxrecError
+from voxrec.errors import AsteriskUnavailable, CommandNotSent, NotFound, VoxrecError
 from voxrec.model import CallState, PauseBehavior, Profile, Recording, RecordingState, RecordPrompt, Side, leg_name
 
 _PROFILES: Mapping[str, Mapping[str, Any]] = {
@@ -60,6 +61,8 @@ _PROFILES: Mapping[str, Mapping[str, Any]] = {
 }
 T = TypeVar("T")
 _INDEX = st.integers(0, 7)
+_COMMANDS = ["pause", "resume", "renew", "replace the caller"]
+_ACTION_OUTCOMES: st.SearchStrategy[Outcome] = st.sampled_from(["lost before", "lost after", "executed later"])
 _TARGETS = st.sampled_from(["sip:other@192.0.2.8", "sip:other@192.0.2.8", "not a URI"])
 _ENDING = (CallState.CLEARING, CallState.OVER)
 
@@ -137,6 +140,10 @@ class FilesOfModel:
         """See `voxrec.calls.recording.leg_files.LegFiles`."""
         return frozenset(side for side in Side if leg_name(recording_id, side) in self._model.files)
 
+    async def written(self, recording_id: UUID) -> frozenset[Side]:
+        """See `voxrec.calls.recording.leg_files.LegFiles`."""
+        return frozenset(side for side in Side if self._model.files.get(leg_name(recording_id, side)) is False)
+
     async def closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
         """See `voxrec.calls.recording.leg_files.LegFiles`."""
         files = {side: self._model.files.get(leg_name(recording_id, side)) for side in Side}
@@ -155,9 +162,23 @@ class ProcessTransport:
     """The connections of one process to the model. After `cut`, the process gets no responses: it is dead."""
 
     def __init__(self, model: ModelAsterisk, status_of: Callable[[UUID], CallState | None]) -> None:
-        self._model = model
+        self.model = model
         self._status_of = status_of
         self.cut = False
+        self._sessions = count(1)
+        self.session_directory = ""  # while AMI is connected
+        self.connect_ami()
+
+    def connect_ami(self) -> None:
+        """Begin another AMI session, after the name of the directory of the one before was revoked."""
+        self.disconnect_ami()
+        self.session_directory = f"{id(self)}-{next(self._sessions)}"
+
+    def disconnect_ami(self) -> None:
+        """End the AMI session."""
+        if self.session_directory:
+            self.model.revoked.add(f"recording/{self.session_directory}")
+        self.session_directory = ""
 
     def request(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None = None
@@ -167,22 +188,34 @@ class ProcessTransport:
             owner = owner_of(query["channelId"])
             assert owner is not None
             if self._status_of(owner[0]) in (None, *_ENDING):
-                self._model.violations.append(f"a leg is created for call {owner[0]}, which ends")
+                self.model.violations.append(f"a leg is created for call {owner[0]}, which ends")
         return Deferred.fromCoroutine(self._respond(method, path, query, body))
 
     @property
     def version(self) -> int:
         """See `voxrec.ami.client.ActionSender`."""
-        return self._model.version
+        return self.model.version
 
     def action(self, action: str, fields: Mapping[str, str]) -> Deferred[AmiResponse]:
         """See `voxrec.ami.client.ActionSender`."""
-        return Deferred.fromCoroutine(self._unless_cut(self._model.action(action, fields)))
+        return Deferred.fromCoroutine(self._unless_cut(self._act(action, fields)))
+
+    async def _act(self, action: str, fields: Mapping[str, str]) -> AmiResponse:
+        """Send an action. The connection is lost if it has no response."""
+        if not self.session_directory:
+            raise CommandNotSent("AMI is not connected")
+        try:
+            return await self.model.action(action, fields)
+        except CommandNotSent:
+            raise
+        except AsteriskUnavailable:
+            self.disconnect_ami()
+            raise
 
     async def _respond(
         self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: object | None
     ) -> bytes:
-        return await self._unless_cut(self._model.request(method, path, query, body))
+        return await self._unless_cut(self.model.request(method, path, query, body))
 
     async def _unless_cut(self, request: Awaitable[T]) -> T:
         try:
@@ -212,16 +245,23 @@ class Process:
     """What a process has for its calls."""
 
     def __init__(
-        self, model: ModelAsterisk, recordings: Recordings, now: float, has_disk_space: Callable[[], bool]
+        self,
+        model: ModelAsterisk,
+        recordings: Recordings,
+        now: float,
+        has_disk_space: Callable[[], bool],
+        connect: type[ProcessTransport],
     ) -> None:
         self.clock = Clock()
         self.clock.advance(now)
-        self.transport = ProcessTransport(model, self._status_of)
+        self.transport = connect(model, self._status_of)
         client = AriClient(self.transport, "voxrec")
         self.live_calls = LiveCalls(
             self.clock,
             client,
-            RecordingCommands(client, AmiClient(self.transport), FilesOfModel(model)),
+            RecordingCommands(
+                client, AmiClient(self.transport), FilesOfModel(model), lambda: self.transport.session_directory
+            ),
             recordings,
             CallSettings(
                 endpoint="trunk",
@@ -270,6 +310,7 @@ class Calls(RuleBasedStateMachine):
     """What can happen, and what must hold."""
 
     version = 22
+    transport = ProcessTransport
 
     def __init__(self) -> None:
         super().__init__()
@@ -286,7 +327,7 @@ class Calls(RuleBasedStateMachine):
 
     def _start_process(self) -> None:
         self.model.reported_gone.clear()
-        self.process = Process(self.model, self.recordings, self.now, lambda: self.has_disk_space)
+        self.process = Process(self.model, self.recordings, self.now, lambda: self.has_disk_space, self.transport)
         self._connect()
 
     def _connect(self) -> None:
@@ -549,11 +590,53 @@ class Calls(RuleBasedStateMachine):
 
     @rule(
         outcomes=st.lists(
-            st.sampled_from(["done", "late", "late", "refused", "unsent", "lost before", "lost after"]), max_size=4
+            st.sampled_from(
+                ["done", "late", "late", "refused", "unsent", "lost before", "lost after", "executed later"]
+            ),
+            max_size=4,
         )
     )
     def next_outcomes(self, outcomes: list[Outcome]) -> None:
         self.model.outcomes.extend(outcomes)
+
+    @rule(
+        before=st.lists(st.sampled_from([*_COMMANDS, "AMI reconnects"]), max_size=3),
+        commands=st.lists(st.tuples(st.sampled_from(_COMMANDS), _ACTION_OUTCOMES), min_size=1, max_size=3),
+        then=st.lists(st.sampled_from([*_COMMANDS, "AMI reconnects", "executed", "killed"]), max_size=6),
+    )
+    def commands_to_record_are_lost(
+        self, before: list[str], commands: list[tuple[str, Outcome]], then: list[str]
+    ) -> None:
+        """Commands to a recording in progress have no response; they may be executed between other commands."""
+        if not self.model.callers():
+            self.answered_call(exten="100")
+        for command in before:
+            self._command(command)
+        for command, outcome in commands:
+            self.model.action_outcomes.append(outcome)
+            self._command(command)
+        for command in then:
+            self._command(command)
+        self.model.action_outcomes.clear()
+
+    def _command(self, command: str) -> None:
+        match command:
+            case "pause" | "resume" if len(self.process.live_calls):
+                self.rest_changes(index=0, change=command, seconds=None)
+            case "replace the caller" if self.model.callers():
+                self.party_is_replaced(index=0, order=[])
+            case "renew":
+                for call in self.process.live_calls:
+                    if call.recorder is not None:
+                        call.recorder.renew_decoders()
+            case "AMI reconnects":
+                self.ami_reconnects()
+            case "executed" if self.model.late_actions:
+                self.late_action_is_executed(index=0)
+            case "killed":
+                self.process_is_killed()
+        self.everything_pending_happens()
+        self.time_passes(seconds=0.5)
 
     # Failures.
 
@@ -565,7 +648,13 @@ class Calls(RuleBasedStateMachine):
 
     @rule()
     def ami_reconnects(self) -> None:
+        self.process.transport.connect_ami()
         self.process.live_calls.ami_connected()
+
+    @precondition(lambda self: self.model.late_actions)
+    @rule(index=_INDEX)
+    def late_action_is_executed(self, index: int) -> None:
+        self.model.late_actions.pop(index % len(self.model.late_actions))()
 
     @precondition(lambda self: not self.model.connected)
     @rule()
@@ -576,6 +665,7 @@ class Calls(RuleBasedStateMachine):
     def process_is_killed(self) -> None:
         self.kills += 1
         self.process.transport.cut = True
+        self.process.transport.disconnect_ami()
         self.rest_requests.clear()
         self.model.disconnect()
         self._start_process()
@@ -584,6 +674,7 @@ class Calls(RuleBasedStateMachine):
     def process_is_restarted(self) -> None:
         self.model.disconnect()
         self.process.live_calls.detach_all()
+        self.process.transport.disconnect_ami()
         self.stopped_processes.append(self.process)
         self._start_process()
 
@@ -610,7 +701,8 @@ class Calls(RuleBasedStateMachine):
             if not recorder.pause_in_progress:
                 for monitor in self.model.monitors.values():
                     name = leg_name(call.recording_id, Side.CALLER)
-                    assert monitor.muted or name not in monitor.files, f"{call.recording_id} is paused, but not muted"
+                    audible = name in monitor.files and self.model.records(monitor) and not monitor.muted
+                    assert not audible, f"{call.recording_id} is paused, but not muted"
 
     @invariant()
     def audio_is_recorded_unless_it_is_paused(self) -> None:
@@ -621,10 +713,10 @@ class Calls(RuleBasedStateMachine):
             recorder = call.recorder
             if recorder is None or not recorder.is_audible or recorder.pause_in_progress or recorder.retries:
                 continue
-            monitor = self.model.monitor_of(call.inbound.channel)
-            if monitor is not None and monitor.channel not in self.model.dying():
-                stopped = any(entry.event == "recording.stopped" for entry in recorder.recording.timeline)
-                assert stopped or not monitor.muted, f"{call.recording_id} is not paused, but muted"
+            stopped = any(entry.event == "recording.stopped" for entry in recorder.recording.timeline)
+            for monitor in self.model.monitors.values():
+                if monitor.channel == call.inbound.channel not in self.model.dying() and monitor.opened and not stopped:
+                    assert not monitor.muted, f"{call.recording_id} is not paused, but muted"
 
     @invariant()
     def no_command_is_wrong(self) -> None:
@@ -649,6 +741,7 @@ class Calls(RuleBasedStateMachine):
             self._connect()
         self._let_everything_happen()
         self._parties_are_connected()
+        self._calls_are_recorded()
         for caller in self.model.callers():
             self.model.hang_up(caller, 16)
         for channel in list(self.model.channels.values()):
@@ -682,8 +775,22 @@ class Calls(RuleBasedStateMachine):
                 inside = self.model.bridges[owned_id(call.id, BRIDGE)]
                 assert call.inbound.channel in inside, f"call {call.id}: the caller is not in the bridge"
 
+    def _calls_are_recorded(self) -> None:
+        """Check that exactly one MixMonitor records each call that is to be recorded, and none each one that is not."""
+        for call in self.process.live_calls:
+            recorder = call.recorder
+            if recorder is None or call.status is not CallState.TALKING or not recorder.is_live:
+                continue
+            monitors = [one for one in self.model.monitors.values() if one.channel == call.inbound.channel]
+            audible = [one for one in monitors if one.opened and not one.muted]
+            assert len(audible) == int(recorder.is_audible), f"{call.recording_id}: {monitors}"
+            assert len(monitors) <= 1, f"{call.recording_id}: {monitors}"
+
     def _let_everything_happen(self) -> None:
-        for _ in range(60):
+        self.ami_reconnects()
+        for _ in range(65):
+            while self.model.late_actions:
+                self.late_action_is_executed(index=0)
             while self.model.late_responses:
                 self.late_response_arrives(index=0)
             self.everything_pending_happens()

@@ -108,7 +108,9 @@ class AmiTests(TestCase):
         sizes = [path.stat().st_size for path in files]  # the files are closed
         self.assertEqual(sizes[0], sizes[1])
         self.assertFalse(await client.stop_mix_monitor(channel, mix_monitor))
-        self.assertFalse(await client.mute_mix_monitor("no-channel", mix_monitor, Direction.BOTH, muted=True))
+        self.assertFalse(await client.stop_mix_monitor("no-channel", mix_monitor))
+        with self.assertRaisesRegex(AmiResponseError, "No such channel"):
+            await client.mute_mix_monitor("no-channel", mix_monitor, Direction.BOTH, muted=True)
         with self.assertRaisesRegex(AmiResponseError, "No such channel"):
             await client.mix_monitor("no-channel", received="a.wav", transmitted="b.wav", id_variable="X")
 

@@ -25,8 +25,7 @@ _FILE: Final = re.compile(r"[A-Za-z0-9/._@:+=~ -]+")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # From Asterisk 18 on, silence replaces missing audio, so that the files have the same length; before, option S does so.
 _SILENCE_IS_DEFAULT: Final = 7
-_NO_CHANNEL: Final = "No such channel"
-_NOT_RECORDING: Final = frozenset({_NO_CHANNEL, "Could not stop monitoring channel", "Cannot set mute flag"})
+_NOT_RECORDING: Final = frozenset({"Could not stop monitoring channel", "Cannot set mute flag"})
 
 
 class Direction(StrEnum):
@@ -80,13 +79,18 @@ class AmiClient:
         return self._connection.action("MixMonitor", {"Channel": channel, "Options": options}).addCallback(_started_id)
 
     def stop_mix_monitor(self, channel: str, mix_monitor: str) -> Deferred[bool]:
-        """Stop a MixMonitor; its files are closed when the Deferred fires. Return whether it was recording."""
-        return self._request_if_recording("StopMixMonitor", {"Channel": channel, "MixMonitorID": mix_monitor})
+        """Stop a MixMonitor; its files are closed when the Deferred fires. Return whether it was recording.
+
+        It is not if the channel does not exist.
+        """
+        fields = {"Channel": channel, "MixMonitorID": mix_monitor}
+        return self._request_if_recording("StopMixMonitor", fields).addErrback(_false_if_channel_gone)
 
     def mute_mix_monitor(self, channel: str, mix_monitor: str, direction: Direction, *, muted: bool) -> Deferred[bool]:
         """Record silence instead of the audio, or audio again; the files keep their length.
 
-        It sets a state, so it can be repeated. Return whether the MixMonitor was recording. Versions of Asterisk that
+        It sets a state, so it can be repeated. Return whether the MixMonitor was recording; if the channel does not
+        exist, the Deferred fails with `AmiResponseError`. Versions of Asterisk that
         do not support ``mix_monitor`` here (such as 16) mute one MixMonitor of the channel, the first one.
         """
         fields = {
@@ -109,7 +113,13 @@ def _started_id(response: AmiResponse) -> str:
 
 
 def _false_if_not_recording(failure: Failure) -> bool:
-    """Return False if the channel or the MixMonitor does not exist; raise any other error."""
+    """Return False if the MixMonitor does not exist; raise any other error."""
     if not (isinstance(failure.value, AmiResponseError) and failure.value.message in _NOT_RECORDING):
+        failure.raiseException()
+    return False
+
+
+def _false_if_channel_gone(failure: Failure) -> bool:
+    if not (isinstance(failure.value, AmiResponseError) and failure.value.channel_gone):
         failure.raiseException()
     return False

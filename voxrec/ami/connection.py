@@ -1,6 +1,6 @@
 """The AMI connection as a service: connects, logs in, reconnects, and detects a peer that does not respond."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -51,6 +51,10 @@ class _Factory(Factory):
         return AmiProtocol(self._clock, self._timeout)
 
 
+async def _nothing() -> None:
+    """Do nothing before a connection becomes ready."""
+
+
 class AmiConnection(ReconnectingService):
     """Keeps one AMI connection open while the service runs.
 
@@ -58,7 +62,8 @@ class AmiConnection(ReconnectingService):
     failed attempt is repeated after the delay of ``backoff``, which a ready connection resets.
 
     Parameters: ``request_timeout``, ``ping_interval`` and ``ping_timeout`` are seconds. ``request_timeout`` limits each
-    action, the wait for the banner and the login.
+    action, the wait for the banner and the login. ``before_ready`` is awaited after each login: nothing that is sent
+    before it was called for the next connection may matter any more.
     """
 
     name = "AMI connection"
@@ -75,8 +80,10 @@ class AmiConnection(ReconnectingService):
         ping_interval: float,
         ping_timeout: float,
         backoff: Backoff = RECONNECT_BACKOFF,
+        before_ready: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         super().__init__(clock, backoff)
+        self._before_ready = before_ready
         self._clock = clock
         self._endpoint = endpoint
         self._user = user
@@ -137,6 +144,7 @@ class AmiConnection(ReconnectingService):
         assert isinstance(protocol, AmiProtocol)
         try:
             await self._log_in(protocol)
+            await self._before_ready()
             self._became_ready(protocol)
             await self._wait_until_closed(protocol)
         finally:

@@ -42,6 +42,9 @@ class AmiResponse(msgspec.Struct, frozen=True):
 class AmiProtocol(LineOnlyReceiver):
     """One connection. ``timeout`` is the time limit of an action in seconds.
 
+    If an action has no response within it, the connection is closed: Asterisk may execute the action later, and what
+    a later connection asks for must not be mixed up with it.
+
     ``greeted`` fires with the major version of AMI when the peer has sent Asterisk's banner, ``closed`` when the
     connection has closed; ``close_reason`` is the reason. Events are ignored: voxrec receives those of calls from ARI,
     and the login asks for none.
@@ -54,7 +57,7 @@ class AmiProtocol(LineOnlyReceiver):
         self.closed: Deferred[None] = Deferred()
         self.close_reason = ""
         self._decoder = MessageDecoder()
-        self._pending: PendingRequests[AmiResponse] = PendingRequests(clock, timeout)
+        self._pending: PendingRequests[AmiResponse] = PendingRequests(clock, timeout, self._timed_out)
         # The value of a channel variable can contain line feeds, and so what looks like a response: nobody who sets
         # one can guess an ActionID.
         self._id_prefix = secrets.token_hex(8)
@@ -121,6 +124,9 @@ class AmiProtocol(LineOnlyReceiver):
         if not self.greeted.called:
             self.greeted.errback(AsteriskUnavailable(self.close_reason))
         self.closed.callback(None)
+
+    def _timed_out(self, action: str) -> None:
+        self.close(f"no response to {action} in time")
 
     def _response_received(self, fields: Mapping[str, str]) -> None:
         request = self._pending.pop(fields.get("ActionID", ""))

@@ -1,5 +1,6 @@
 """The AMI connection to Asterisk."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from voxrec.ami.client import AmiClient
@@ -15,8 +16,8 @@ class Ami:
     client: AmiClient
 
 
-def build_ami(env: Environment) -> Ami:
-    """Build the AMI connection."""
+def build_ami(env: Environment, before_ready: Callable[[], Awaitable[None]]) -> Ami:
+    """Build the AMI connection; see `AmiConnection` for ``before_ready``."""
     settings = env.config.asterisk
     connection = AmiConnection(
         env.reactor,
@@ -26,5 +27,6 @@ def build_ami(env: Environment) -> Ami:
         request_timeout=settings.request_timeout,
         ping_interval=settings.ping_interval,
         ping_timeout=settings.ping_timeout,
+        before_ready=before_ready,
     )
     return Ami(connection, AmiClient(connection))

@@ -28,6 +28,7 @@ from voxrec.calls.live_calls import LiveCalls
 from voxrec.calls.recording.disk_space import DiskSpaceMonitor
 from voxrec.calls.recording.leg_files import SpoolFiles
 from voxrec.calls.recording.recording_commands import RecordingCommands
+from voxrec.calls.recording.session_directory import SessionDirectory
 from voxrec.calls.recording.unfinished_recordings import UnfinishedRecordings
 from voxrec.calls.signalling.unreachable import UnreachableFarEnds
 from voxrec.calls.stasis.application_lease import ApplicationLease, LocalHolder
@@ -102,7 +103,8 @@ def build_calls(
 ) -> Calls:
     """Build the connection to Asterisk, and everything that handles its events."""
     reactor, journal = env.reactor, queue.journal
-    asterisk, ami = _build_client(env), build_ami(env)
+    asterisk, sessions = _build_client(env), SessionDirectory(files.spool, env.defer_to_thread)
+    ami = build_ami(env, sessions.renew)
     announcements = _build_announcements(env, database)
     announcement_check = _build_announcement_check(env, asterisk, announcements)
     disk_space = DiskSpaceMonitor(reactor, files.spool, env.config.asterisk.recordings_floor, env.defer_to_thread)
@@ -112,7 +114,7 @@ def build_calls(
     live_calls = LiveCalls(
         reactor,
         asterisk,
-        RecordingCommands(asterisk, ami.client, SpoolFiles(files.spool, env.defer_to_thread)),
+        RecordingCommands(asterisk, ami.client, SpoolFiles(files.spool, env.defer_to_thread), lambda: sessions.path),
         journal,
         _call_settings(env.metrics.calls, env.config, announcements, disk_space, unreachable),
         listeners=(env.metrics.calls, event_queue, call_directory),
@@ -146,6 +148,7 @@ def build_calls(
 
     async def before_connect() -> None:
         await lease.acquire()
+        await sessions.revoke_others()
         ami.connection.retry_now()  # Asterisk responds: the calls that it sends now are to be recorded
 
     connection.set_stream(_build_stream(env, session, before_connect))

@@ -236,6 +236,8 @@ RECORDING_STARTED: Final = "recording.started"
 RECORDING_FAILED: Final = "recording.failed"
 """An event of the timeline: the call, or the side ``by``, is not recorded; if ever, from `RECORDING_STARTED` on."""
 
+RECORDING_STOPPED: Final = "recording.stopped"
+"""An event of the timeline: the recording has ended, and the call continues."""
 RECORDING_SUSPENDED: Final = "recording.suspended"
 """An event of the timeline: Asterisk writes nothing from here to the end of the pause, which silence replaces.
 

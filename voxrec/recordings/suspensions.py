@@ -16,11 +16,11 @@ from voxrec.audio.pause_cuts import PAUSE_ENDS
 from voxrec.audio.probe import probe
 from voxrec.audio.reader import BLOCK_FRAMES, Samples, open_audio, read_blocks
 from voxrec.audio.writer import write_audio
-from voxrec.model import RECORDING_STARTED, RECORDING_SUSPENDED, Recording, Side
+from voxrec.model import RECORDING_STARTED, RECORDING_STOPPED, RECORDING_SUSPENDED, Recording, Side
 from voxrec.recordings.legs import Leg
 from voxrec.recordings.work_files import WorkFiles
 
-_ENDS: Final = PAUSE_ENDS | {"recording.stopped"}
+_ENDS: Final = PAUSE_ENDS | {RECORDING_STOPPED}
 
 
 class Suspension(NamedTuple):

@@ -6,6 +6,7 @@ They also cover what happens while AMI is not connected, or if Asterisk fails.
 from collections.abc import Collection, Mapping
 from uuid import UUID
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -27,9 +28,16 @@ class Files:
     def __init__(self) -> None:
         self.existing: set[Side] = set()
         self.complete = False
+        self.running = False
 
     async def created(self, recording_id: UUID) -> frozenset[Side]:
         return frozenset(self.existing)
+
+    async def written(self, recording_id: UUID) -> frozenset[Side]:
+        return frozenset() if self.complete and not self.running else frozenset(self.existing)
+
+    def monitor_changed(self, running: bool) -> None:
+        self.running = running
 
     async def closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
         return self.existing >= set(expected) and (self.complete or not self.existing)
@@ -46,6 +54,7 @@ class MonitorTests(SynchronousTestCase):
         self.clock = Clock()
         self.asterisk = FakeAsterisk()
         self.files = Files()
+        self.asterisk.on_monitor = self.files.monitor_changed
         self.reported: list[str] = []
         client = AriClient(self.asterisk, "voxrec")
         self.core = MonitorCore(
@@ -71,6 +80,16 @@ class MonitorTests(SynchronousTestCase):
 
     def requests(self) -> list[str]:
         return self.asterisk.take_requests()
+
+    def mute(self) -> Deferred[None]:
+        changed: Deferred[None] = Deferred()
+        self.monitor.mute(changed)
+        return changed
+
+    def unmute(self) -> Deferred[None]:
+        changed: Deferred[None] = Deferred()
+        self.monitor.unmute(changed)
+        return changed
 
     def record(self) -> None:
         """Begin, and let Asterisk create both files."""
@@ -156,11 +175,93 @@ class MonitorTests(SynchronousTestCase):
         self.assertEqual(self.requests(), ["GET channels/1700.1/variable"])
         self.assertEqual((self.reported[-1], self.core.monitor), ("started", MONITOR))
 
+    def lose_start(self) -> None:
+        """Begin, and lose the response of the command to start."""
+        self.asterisk.delayed.add("MixMonitor")
+        self.monitor.begin()
+        self.asterisk.fail_response(AsteriskUnavailable("lost"))
+        self.asterisk.delayed.clear()
+        self.requests()
+
+    def test_mix_monitor_that_could_not_open_its_files_any_more_is_replaced(self) -> None:
+        self.lose_start()
+        self.asterisk.variables[MONITOR_VARIABLE] = MONITOR
+        for sides in ((), (Side.CALLER,)):
+            self.files.existing = set(sides)
+            self.asterisk.ready = False
+            self.monitor.retry()
+            self.assertEqual(self.requests()[-1], STOP)
+            self.asterisk.ready = True
+        self.files.complete = True
+        self.monitor.retry()
+        self.assertEqual(self.requests()[-1], START)
+        self.assertTrue(self.asterisk.queries[START]["Options"].endswith("a"))
+
+    def test_uncertain_start_is_not_forgotten_while_ami_is_not_connected(self) -> None:
+        self.lose_start()
+        self.asterisk.ready = False
+        self.clock.advance(2)
+        self.assertEqual(self.requests(), ["GET channels/1700.1/variable", START])
+        self.asterisk.ready = True
+        self.asterisk.variables[MONITOR_VARIABLE] = MONITOR
+        self.files.existing = set(Side)
+        self.monitor.retry()
+        self.assertEqual((self.requests(), self.core.monitor), (["GET channels/1700.1/variable"], MONITOR))
+
+    def test_after_a_command_of_unknown_outcome_a_pause_stops_the_mix_monitor(self) -> None:
+        """The command could unmute it during the pause."""
+        self.record()
+        self.asterisk.delayed.add("MixMonitorMute")
+        resumed = self.unmute()
+        self.asterisk.fail_response(AsteriskUnavailable("lost"))
+        self.successResultOf(resumed)
+        self.asterisk.delayed.clear()
+        self.requests()
+        paused = self.mute()
+        self.assertNoResult(paused)
+        self.assertEqual(self.requests(), [STOP])
+        self.files.complete = True
+        self.clock.advance(0.1)
+        self.successResultOf(paused)
+        self.successResultOf(self.unmute())
+        self.assertEqual(self.requests(), [START])
+
+    def test_what_a_late_command_has_done_is_corrected(self) -> None:
+        self.lose_start()
+        self.monitor.retry()
+        self.files.existing = set(Side)
+        self.clock.advance(0.1)
+        self.asterisk.variables[MONITOR_VARIABLE] = "0xlate"
+        self.assertEqual(self.requests(), ["GET channels/1700.1/variable", START])
+        self.clock.advance(2)
+        self.assertEqual(self.requests(), ["GET channels/1700.1/variable", STOP, "POST channels/1700.1/variable", MUTE])
+        self.assertEqual(self.asterisk.queries[STOP]["MixMonitorID"], "0xlate")
+        self.assertEqual(self.asterisk.queries["POST channels/1700.1/variable"]["value"], MONITOR)
+        self.asterisk.variables[MONITOR_VARIABLE] = MONITOR
+        for _ in range(30):
+            self.clock.advance(2)
+        self.assertEqual(self.clock.getDelayedCalls(), [])  # it was checked for long enough
+
+    def test_stop_of_unknown_outcome_is_repeated_before_another_one_is_started(self) -> None:
+        self.record()
+        self.asterisk.delayed.add("StopMixMonitor")
+        self.monitor.renew()
+        paused = self.mute()
+        self.asterisk.fail_response(AsteriskUnavailable("lost"))
+        self.failureResultOf(paused, AsteriskUnavailable)
+        self.failureResultOf(self.mute(), Conflict)
+        self.asterisk.delayed.clear()
+        self.files.complete = True
+        self.clock.advance(2)
+        self.assertEqual(self.requests(), [STOP, STOP])
+        self.clock.advance(0.1)
+        self.assertEqual(self.requests(), [START])
+
     def test_what_may_have_been_started_cannot_be_paused(self) -> None:
         self.asterisk.delayed.add("MixMonitor")
         self.monitor.begin()
         self.asterisk.fail_response(AsteriskUnavailable("lost"))
-        self.failureResultOf(self.monitor.mute(), Conflict)
+        self.failureResultOf(self.mute(), Conflict)
         self.assertFalse(self.core.muted)
 
     def test_call_ends_before_ami_is_connected(self) -> None:
@@ -203,7 +304,7 @@ class MonitorTests(SynchronousTestCase):
 
     def test_state_is_repeated_at_the_next_connect(self) -> None:
         self.record()
-        for muted, change in ((True, self.monitor.mute), (False, self.monitor.unmute)):
+        for muted, change in ((True, self.mute), (False, self.unmute)):
             self.successResultOf(change())
             self.requests()
             self.monitor.retry()
@@ -215,8 +316,11 @@ class MonitorTests(SynchronousTestCase):
         self.record()
         self.asterisk.refusals = {"MixMonitorMute": "Cannot set mute flag"}
         self.monitor.retry()
+        self.asterisk.refusals = {}
+        self.requests()
         self.close()
-        self.assertEqual(self.reported[-1], "over")
+        self.assertEqual((self.requests(), self.reported), ([START], ["failed call", "late", "started"]))
+        self.assertTrue(self.asterisk.queries[START]["Options"].endswith("a"))
 
     def test_channel_that_asterisk_replaces_while_nothing_is_recorded(self) -> None:
         self.asterisk.ready = False
@@ -271,16 +375,16 @@ class MonitorTests(SynchronousTestCase):
         for change in (lambda: self.monitor.use_channel("1700.2"), lambda: self.monitor.renew()):
             self.setUp()
             self.record()
-            self.successResultOf(self.monitor.mute())
+            self.successResultOf(self.mute())
             self.requests()
             self.files.complete = True
             change()
             self.clock.advance(0.1)
             self.assertEqual((self.requests(), self.reported), ([STOP], ["started", "suspended at 7.5"]))
             self.monitor.retry()  # AMI is connected again
-            self.successResultOf(self.monitor.mute())
+            self.successResultOf(self.mute())
             self.assertEqual(self.requests(), [])
-            self.successResultOf(self.monitor.unmute())
+            self.successResultOf(self.unmute())
             start = f"MixMonitor {self.core.channel}"
             self.assertEqual(self.requests(), [start])
             self.assertTrue(self.asterisk.queries[start]["Options"].endswith("a"))
@@ -289,19 +393,19 @@ class MonitorTests(SynchronousTestCase):
         self.record()
         self.requests()
         self.monitor.renew()
-        paused = self.monitor.mute()
+        paused = self.mute()
         self.clock.advance(0.1)
         self.assertNoResult(paused)  # what is said may be recorded until the file is closed
         self.close()
         self.successResultOf(paused)
         self.assertEqual(self.requests(), [STOP])
-        self.successResultOf(self.monitor.unmute())
+        self.successResultOf(self.unmute())
         self.assertEqual(self.requests(), [START])
 
     def test_pause_that_is_requested_before_asterisk_responds(self) -> None:
         self.asterisk.delayed.add("MixMonitor")
         self.monitor.begin()
-        paused = self.monitor.mute()
+        paused = self.mute()
         self.assertNoResult(paused)
         self.assertEqual(self.requests(), [START])
         self.asterisk.respond()
@@ -309,28 +413,28 @@ class MonitorTests(SynchronousTestCase):
         self.assertEqual(self.requests(), [MUTE])
 
     def test_pause_before_the_start(self) -> None:
-        self.successResultOf(self.monitor.mute())
+        self.successResultOf(self.mute())
         self.monitor.begin()
         self.assertEqual((self.requests(), self.reported), ([], ["started", "suspended at 0"]))
-        self.successResultOf(self.monitor.unmute())
+        self.successResultOf(self.unmute())
         self.assertEqual(self.requests(), [START])
         self.assertFalse(self.asterisk.queries[START]["Options"].endswith("a"))
 
     def test_pause_while_ami_is_not_connected_and_nothing_was_started(self) -> None:
         self.asterisk.ready = False
         self.monitor.begin()
-        self.successResultOf(self.monitor.mute())
+        self.successResultOf(self.mute())
         self.asterisk.ready = True
         self.requests()
         self.monitor.retry()
         self.clock.advance(5)
         self.assertEqual(self.requests(), [])
-        self.successResultOf(self.monitor.unmute())
+        self.successResultOf(self.unmute())
         self.assertEqual(self.requests(), [START])
 
     def suspend(self) -> None:
         self.record()
-        self.successResultOf(self.monitor.mute())
+        self.successResultOf(self.mute())
         self.files.complete = True
         self.monitor.use_channel("1700.2")
         self.clock.advance(0.1)
@@ -339,23 +443,24 @@ class MonitorTests(SynchronousTestCase):
     def test_resumption_that_cannot_be_sent_leaves_it_suspended(self) -> None:
         self.suspend()
         self.asterisk.ready = False
-        self.failureResultOf(self.monitor.unmute(), CommandNotSent)
+        self.failureResultOf(self.unmute(), CommandNotSent)
         self.asterisk.ready = True
         self.requests()
         self.monitor.retry()
         self.clock.advance(5)
         self.assertEqual(self.requests(), [])
-        self.successResultOf(self.monitor.unmute())
+        self.successResultOf(self.unmute())
         self.assertEqual(self.requests(), ["MixMonitor 1700.2"])
 
     def test_resumption_of_unknown_outcome_is_no_pause(self) -> None:
         self.suspend()
         self.asterisk.delayed.add("MixMonitor")
-        resumed = self.monitor.unmute()
+        resumed = self.unmute()
         self.asterisk.fail_response(AsteriskUnavailable("lost"))
         self.successResultOf(resumed)
         self.assertIn("failed call", self.reported)
         self.asterisk.delayed.clear()
+        self.files.running = False  # it was not executed
         self.requests()
         self.monitor.retry()
         self.assertEqual(self.requests(), ["GET channels/1700.2/variable", "MixMonitor 1700.2"])
@@ -372,17 +477,15 @@ class MonitorTests(SynchronousTestCase):
         self.files.existing, self.files.complete = set(Side), True
         self.monitor.found_suspended()
         self.assertEqual((self.requests(), self.reported), ([], ["started", "suspended at 7.5"]))
-        self.successResultOf(self.monitor.unmute())
+        self.successResultOf(self.unmute())
         self.assertTrue(self.asterisk.queries[START]["Options"].endswith("a"))
 
     def test_taken_over_while_the_variable_names_a_mix_monitor_that_has_ended(self) -> None:
         self.files.existing, self.files.complete = set(Side), True
-        self.asterisk.refusals = {"MixMonitorMute": "Cannot set mute flag"}
         self.monitor.found("0x1", True)
         self.assertEqual(self.reported, ["started", "suspended at 7.5"])
-        self.asterisk.refusals = {}
-        self.successResultOf(self.monitor.unmute())
-        self.assertEqual(self.requests(), [MUTE, START])
+        self.successResultOf(self.unmute())
+        self.assertEqual(self.requests(), [STOP, START])
 
     def test_what_cannot_be_stopped_continues(self) -> None:
         self.record()
@@ -392,7 +495,7 @@ class MonitorTests(SynchronousTestCase):
         self.clock.advance(5)
         self.asterisk.ready = True
         self.requests()
-        self.successResultOf(self.monitor.mute())
+        self.successResultOf(self.mute())
         self.assertEqual(self.requests(), [MUTE])
 
     def test_a_call_that_ends_meanwhile(self) -> None:
@@ -422,7 +525,7 @@ class MonitorTests(SynchronousTestCase):
     def test_detach(self) -> None:
         self.record()
         self.asterisk.ready = False
-        failed = self.monitor.mute()
+        failed = self.mute()
         self.failureResultOf(failed, AsteriskUnavailable)
         self.monitor.detach()
         self.assertEqual((self.reported, self.clock.getDelayedCalls()), ([], []))

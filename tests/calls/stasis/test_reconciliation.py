@@ -247,6 +247,7 @@ class TakeoverTests(ReconciliationTestCase):
         created: Any = self.process.asterisk.bodies["POST channels/create"]
         state = created["variables"][CALL_VARIABLE]
         self.process = self.make_process()
+        self.process.files.create(self.former)
         for channel in channels:
             variable = json.dumps({"value": state}).encode()
             self.process.asterisk.responses[f"GET channels/{channel}/variable"] = variable

@@ -22,11 +22,12 @@ ANNOUNCED_VARIABLE: Final = "VOXREC_ANNOUNCED"
 """Variable of the caller's channel: 1 if an announcement that the Profile requires was played completely."""
 ANSWERED_VARIABLE: Final = "VOXREC_ANSWERED"
 """Variable of the caller's channel: the time of the answer in ISO 8601. Only for a call that is not recorded then."""
-
+STOPPED_VARIABLE: Final = "VOXREC_STOPPED"
+"""Variable of the caller's channel: the reason for which the recording was ended before the call."""
 PLACED_VARIABLE: Final = "VOXREC_PLACED"
 """Variable of the channel of a caller whom voxrec has called: 1 from when its far end is called."""
 
-CALLER_VARIABLES: Final = (ANNOUNCED_VARIABLE, ANSWERED_VARIABLE, PLACED_VARIABLE)
+CALLER_VARIABLES: Final = (ANNOUNCED_VARIABLE, ANSWERED_VARIABLE, STOPPED_VARIABLE, PLACED_VARIABLE)
 """The variables of the caller's channel, beside that of a pause, which are copied if Asterisk replaces the channel."""
 
 

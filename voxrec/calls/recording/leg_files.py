@@ -32,6 +32,10 @@ class LegFiles(Protocol):
         """Return the sides that have a file."""
         ...
 
+    async def written(self, recording_id: UUID) -> frozenset[Side]:
+        """Return the sides that have a file that Asterisk has not closed."""
+        ...
+
     async def closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
         """Return whether all ``expected`` sides have files, and Asterisk has closed all files of the Recording."""
         ...
@@ -55,6 +59,11 @@ class SpoolFiles:
     async def created(self, recording_id: UUID) -> frozenset[Side]:
         """Return the sides that have a file. A directory that cannot be read has none."""
         sides: frozenset[Side] = await self._defer_to_thread(self._created, recording_id)
+        return sides
+
+    async def written(self, recording_id: UUID) -> frozenset[Side]:
+        """Return the sides that have a file that Asterisk has not closed."""
+        sides: frozenset[Side] = await self._defer_to_thread(self._written, recording_id)
         return sides
 
     async def closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
@@ -86,6 +95,10 @@ class SpoolFiles:
 
     def _created(self, recording_id: UUID) -> frozenset[Side]:
         return frozenset(side for side in Side if self._paths(recording_id, side))
+
+    def _written(self, recording_id: UUID) -> frozenset[Side]:
+        paths = {side: self._paths(recording_id, side) for side in Side}
+        return frozenset(side for side in Side if not all(is_closed(path) for path in paths[side]))
 
     def _closed(self, recording_id: UUID, expected: Collection[Side]) -> bool:
         paths = {side: self._paths(recording_id, side) for side in Side}

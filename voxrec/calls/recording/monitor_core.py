@@ -1,8 +1,9 @@
-"""What the machine that records one call works with: its inputs, and the MixMonitor and its files."""
+"""What the machine that records one call works with: the MixMonitor and its files."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -11,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from voxrec.calls.channels.steps import is_channel_gone
+from voxrec.calls.recording.monitor_inputs import MonitorInputs
 from voxrec.calls.recording.polling import Polling
 from voxrec.calls.recording.recording_commands import RecordingCommands
 from voxrec.deadline import Deadline
@@ -23,86 +25,12 @@ _RETRY_INTERVAL: Final = 2.0  # seconds
 _DECODER_GAP: Final = 0.06  # seconds without a MixMonitor after which a channel has no decoder for it any more
 _ACK_TIMEOUT: Final = 2.0  # seconds, less than the call waits for the recording
 _ACK_INTERVAL: Final = 0.02  # seconds between two questions whether the ACK has arrived
+_CLOSE_INTERVAL: Final = 0.05  # seconds between two looks whether Asterisk has closed the files
+# Seconds in which Asterisk may still execute what was sent on a connection that was lost, or by another process.
+_DOUBT_TIME: Final = 60.0
+TAKEOVER_DOUBT_TIME: Final = 10.0  # shorter, since all calls are taken over at the same time
+_INTERRUPTED: Final = "its MixMonitor has ended; another one continues"
 NOT_OPENED: Final = "Asterisk has not opened the file; its log says why"
-
-
-class MonitorInputs(Protocol):
-    """The events of the recording of a call."""
-
-    def begin(self) -> None:
-        """The call is to be recorded."""
-
-    def found(self, monitor: str, muted: bool) -> None:
-        """This MixMonitor was started before this process took over the call, which was paused if ``muted``."""
-
-    def found_suspended(self) -> None:
-        """The recording was paused when this process took over the call; there are files, but no MixMonitor."""
-
-    def found_files(self) -> None:
-        """There are files, but no MixMonitor: the recording has ended, or a version with snoop channels began it."""
-
-    def begun(self, monitor: str) -> None:
-        """Asterisk has started this MixMonitor."""
-
-    def unsent(self, failure: Failure) -> None:
-        """The command to start could not be sent."""
-
-    def unavailable(self, failure: Failure) -> None:
-        """It is not known whether Asterisk has executed the command to start."""
-
-    def refused(self, failure: Failure) -> None:
-        """Asterisk cannot record the call."""
-
-    def suspend(self) -> None:
-        """The recording is paused: no MixMonitor is to be started until it is resumed."""
-
-    def created(self, sides: frozenset[Side]) -> None:
-        """Asterisk has opened the files of these sides, and will open no other."""
-
-    def retry(self) -> None:
-        """AMI is connected again, or some time has passed since a command has failed."""
-
-    def mute(self) -> Deferred[None]:
-        """Record silence. Return a Deferred that fires when it is done, or fails with the error of the command."""
-
-    def unmute(self) -> Deferred[None]:
-        """Record audio again. Return a Deferred that fires when it is done, or fails with the error of the command."""
-
-    def lost(self) -> None:
-        """The MixMonitor does not record any more."""
-
-    def interrupted(self) -> None:
-        """The MixMonitor of a recording that is paused does not write silence any more."""
-
-    def use_channel(self, channel: str) -> None:
-        """The recording is to continue with a new MixMonitor on another channel of the caller."""
-
-    def renew(self) -> None:
-        """The recording is to continue with a new MixMonitor on the same channel, which has new decoders."""
-
-    def left(self, gap: float) -> None:
-        """Asterisk was told to stop the former MixMonitor, or ends it with its channel; continue after ``gap`` s."""
-
-    def not_left(self) -> None:
-        """The former MixMonitor could not be stopped, and continues."""
-
-    def moved(self) -> None:
-        """Asterisk has closed the files of the former MixMonitor."""
-
-    def stop(self) -> None:
-        """The recording is to end, but not the call; or its channel is to continue without voxrec."""
-
-    def stop_failed(self, failure: Failure) -> None:
-        """It is not known whether Asterisk has executed the command to stop."""
-
-    def call_ended(self) -> None:
-        """The call is being cleared."""
-
-    def closed(self) -> None:
-        """Asterisk has closed all files, or never opened one, or has ended."""
-
-    def detach(self) -> None:
-        """Another process has the call now."""
 
 
 @dataclass
@@ -117,9 +45,11 @@ class MonitorCore:
 
     ``muted``: the recording is paused, so that Asterisk was told to write silence, or is not told to start a
     MixMonitor. ``change``: fires when a pause or resumption has its effect that waits for the outcome of a command.
+    ``doubtful``: a command without a response may be executed later, and start or unmute a MixMonitor, or mute it.
+    Until ``doubts_end`` it is checked repeatedly whether that has happened.
     ``expected``: the sides whose files Asterisk has opened, or is about to open. ``appends``: the next MixMonitor
-    continues the files of another one, whose id was ``former``, if it is known. ``recorded``: the duration of these
-    files.
+    continues the files of another one, whose id was ``former`` on the channel ``former_channel``, if that is known.
+    ``recorded``: the duration of these files. ``detached``: another process has the recording now.
     """
 
     clock: IReactorTime
@@ -135,42 +65,81 @@ class MonitorCore:
     late_offer: bool = False
     monitor: str = ""
     former: str = ""
+    former_channel: str = ""
     appends: bool = False
     recorded: float = 0.0
     muted: bool = False
     change: Deferred[None] | None = None
     is_late: bool = False
+    doubtful: bool = False
+    doubts_end: float = 0.0
+    detached: bool = False
     stop_reported: bool = False
     expected: frozenset[Side] = frozenset()
     polling: Polling = field(init=False)
     retry_timer: Deadline = field(init=False)
+    check_timer: Deadline = field(init=False)
+    gap_timer: Deadline = field(init=False)
     log = Logger()
 
     def __post_init__(self) -> None:
         self.polling = Polling(self.clock)
         self.retry_timer = Deadline(self.clock)
+        self.check_timer = Deadline(self.clock)
+        self.gap_timer = Deadline(self.clock)
 
     # Commands.
 
-    async def start(self, *, again: bool = False) -> str:
-        """Start the MixMonitor, unless an attempt before, whose outcome is not known, has started it."""
-        if again and (monitor := await self.commands.find(self.channel)) not in ("", self.former):
-            return monitor
+    async def start(self) -> str:
+        """Start a MixMonitor, and return its id."""
         if self.late_offer:
             self.format_ = await self._agreed_format()
             self.late_offer = False
+        if self.detached:
+            raise self.not_recorded()
         return await self.commands.start(self.channel, self.recording.id, self.format_, append=self.appends)
 
-    async def leave(self, inputs: MonitorInputs, channel: str) -> None:
+    async def locate(self) -> str:
+        """Return the id of the MixMonitor that a command of unknown outcome has started; start one if it has not.
+
+        One that has not opened both files when this is called will not open any more: the AMI session is over.
+        """
+        monitor = await self.commands.find(self.channel)
+        if monitor and await self.commands.files.written(self.recording.id) == frozenset(Side):
+            return monitor
+        if monitor:
+            await self.commands.stop(self.channel, monitor)
+        self.appends = bool(await self.commands.files.created(self.recording.id))
+        deadline = self.clock.seconds() + _OPEN_TIMEOUT
+        while await self.commands.files.written(self.recording.id):
+            if self.clock.seconds() >= deadline:
+                raise AsteriskUnavailable(f"Asterisk still writes to the files of Recording {self.recording.id}")
+            await deferLater(self.clock, _CLOSE_INTERVAL)
+        return await self.start()
+
+    def leave(self, inputs: MonitorInputs, channel: str) -> None:
         """Stop the MixMonitor, which another one on ``channel`` is to continue."""
-        former, self.channel, self.former, self.appends = self.channel, channel, self.monitor, True
+        self.cancel_timers()
+        self.polling.cancel()
+        self.former_channel, self.channel = self.channel, channel
+        self.former, self.appends = self.monitor, True
+        Deferred.fromCoroutine(self.stop_former(inputs))
+
+    async def stop_former(self, inputs: MonitorInputs) -> None:
+        """Stop the former MixMonitor. If it is not known whether Asterisk has done it, repeat it until it is.
+
+        With a channel that was replaced it ends in any case.
+        """
         try:
-            await self.commands.stop(former, self.former)
-        except VoxrecError:
-            if former == channel:
-                inputs.not_left()
+            await self.commands.stop(self.former_channel, self.former)
+        except VoxrecError as error:
+            if self.former_channel == self.channel:
+                if not _may_be_executed(error):
+                    inputs.not_left(Failure())
+                    return
+                inputs.leave_failed(Failure())
                 return
-        inputs.left(_DECODER_GAP if former == channel else 0.0)
+        inputs.left(_DECODER_GAP if self.former_channel == self.channel else 0.0)
 
     async def _agreed_format(self) -> str:
         """Wait for the ACK of a late offer, which determines the codec; until then nothing can be sent to the caller.
@@ -186,8 +155,21 @@ class MonitorCore:
 
     # Pauses.
 
-    async def set_muted(self, inputs: MonitorInputs, *, muted: bool) -> None:
-        """Record silence or audio. Raises Conflict if the call is not being recorded any more.
+    def change_now(self, inputs: MonitorInputs, changed: Deferred[None], *, muted: bool) -> None:
+        """Pause or resume a recording in progress. If there is no MixMonitor any more, another one continues."""
+
+        def changed_if(recording: bool) -> None:
+            if recording:
+                changed.callback(None)
+            else:
+                self.request_change(changed, muted=muted)
+                self.report_interruption()
+                inputs.interrupted()
+
+        Deferred.fromCoroutine(self._set_muted(inputs, muted=muted)).addCallbacks(changed_if, changed.errback)
+
+    async def _set_muted(self, inputs: MonitorInputs, *, muted: bool) -> bool:
+        """Record silence or audio. Return False if the MixMonitor does not record any more, and nothing follows it.
 
         If it is not known whether Asterisk records audio again, the recording is not paused any more: during a pause
         nothing may be recorded.
@@ -197,23 +179,24 @@ class MonitorCore:
         try:
             recording = await self.commands.set_muted(self.channel, monitor, muted=muted)
         except VoxrecError as error:
-            self.retry_later(inputs)
-            if not muted and _may_be_executed(error):
-                self.report_failure(None, error.detail)
-                return
+            self.check_later(inputs)
+            if _may_be_executed(error):
+                self.doubt()
+                if not muted:
+                    self.report_failure(None, error.detail)
+                    return True
             self.muted = before
+            if is_channel_gone(error):
+                raise self.not_recorded() from None
             raise
-        if not recording and monitor != self.former:  # else another one is about to continue, or to be withheld
-            inputs.lost()
-            raise self.not_recorded()
+        return recording or monitor == self.former  # then another one is about to continue, or to be withheld
 
-    def request_change(self, *, muted: bool) -> Deferred[None]:
-        """Pause or resume when the outcome of the present command is known; the Deferred fires when it has its effect.
+    def request_change(self, changed: Deferred[None], *, muted: bool) -> None:
+        """Pause or resume when the outcome of the present command is known; ``changed`` fires when it has its effect.
 
         It fails if the command does. Only one change is requested at a time.
         """
-        self.muted, self.change = muted, Deferred()
-        return self.change
+        self.muted, self.change = muted, changed
 
     def settle_change(self, error: BaseException | None = None) -> None:
         """Fire the Deferred of the change that was requested, or fail it with ``error``."""
@@ -225,56 +208,127 @@ class MonitorCore:
         else:
             change.errback(error)
 
-    async def carry_out_change(self, inputs: MonitorInputs, *, is_muted: bool) -> None:
-        """Tell a MixMonitor that writes silence (``is_muted``) or audio now what was requested meanwhile."""
+    def fail_change(self, error: BaseException | None) -> None:
+        """Fail the change that was requested: the recording stays paused, or it is not paused."""
+        if self.change is not None:
+            self.muted = not self.muted
+            self.settle_change(error)
+
+    async def carry_out_change(self, inputs: MonitorInputs, failure: BaseException | None = None) -> None:
+        """Pause or resume a MixMonitor that records, or has failed to be stopped, as was requested meanwhile.
+
+        One that was started records audio; one that could not be stopped, because of ``failure``, has been told so
+        before, or silence.
+        """
         if self.change is None:
             return
-        muted, self.muted = self.muted, is_muted
+        if self.muted and self.doubtful:
+            if failure is not None:
+                self.fail_change(failure)
+            else:
+                inputs.renew()
+            return
+        muted = self.muted
+        self.muted = not muted if failure is not None else False
         try:
-            if muted != is_muted:
-                await self.set_muted(inputs, muted=muted)
+            recording = muted == self.muted or await self._set_muted(inputs, muted=muted)
         except VoxrecError as error:
             self.settle_change(error)
-        else:
+            return
+        if recording:
             self.settle_change()
+        else:
+            self.muted = muted
+            self.report_interruption()
+            inputs.interrupted()
 
     def not_recorded(self) -> Conflict:
         """Return the error of a pause or resumption while Asterisk does not record the call."""
         detail = f"Recording {self.recording.id} cannot be changed: Asterisk does not record the call now."
         return Conflict(detail, reason=ProblemReason.NOT_RECORDED_NOW)
 
-    async def assert_muted(self, inputs: MonitorInputs) -> None:
-        """Tell Asterisk again whether to record silence, and find out whether it still records."""
+    @property
+    def doubts_remain(self) -> bool:
+        """Whether it is to be checked again what Asterisk does."""
+        return self.clock.seconds() < self.doubts_end
+
+    def doubt(self, seconds: float = _DOUBT_TIME) -> None:
+        """Handle that a command without a response may be executed later; check for ``seconds`` whether it was."""
+        self.doubtful = True
+        self.doubts_end = self.clock.seconds() + seconds
+
+    async def verify(self, inputs: MonitorInputs) -> None:
+        """Find out whether a MixMonitor of a former AMI session writes both files; if not, another one continues."""
+        if await self.commands.files.written(self.recording.id) == frozenset(Side):
+            await self.check(inputs)
+            return
+        with suppress(VoxrecError):  # it could not open them, or not both
+            await self.commands.stop(self.channel, self.monitor)
+        inputs.interrupted()
+
+    async def check(self, inputs: MonitorInputs) -> None:
+        """Tell Asterisk again whether to record silence, and find out whether it still records.
+
+        Correct what a command that was executed late has done.
+        """
         monitor = self.monitor
+        self.check_later(inputs)
         try:
+            if self.doubts_remain:
+                await self._stop_other()
             recording = await self.commands.set_muted(self.channel, monitor, muted=self.muted)
-        except VoxrecError:
-            self.retry_later(inputs)
-        else:
-            if not recording and monitor != self.former:
-                (inputs.interrupted if self.muted else inputs.lost)()
+        except VoxrecError as error:
+            if _may_be_executed(error):
+                self.doubt()
+            return
+        if monitor == self.former:
+            return
+        if not recording:
+            self.report_interruption()
+            inputs.interrupted()
+        elif not self.doubts_remain:
+            self.check_timer.cancel()
+
+    async def _stop_other(self) -> None:
+        """Stop a MixMonitor that was started late: it has no files, but is the one that another process would find."""
+        monitor = self.monitor
+        other = await self.commands.find(self.channel)
+        if other not in ("", monitor) and monitor == self.monitor != self.former:
+            await self.commands.stop(self.channel, other)
+            await self.commands.store(self.channel, monitor)
 
     def retry_later(self, inputs: MonitorInputs) -> None:
         """Repeat what has failed after 2 s, or earlier if AMI is connected before."""
         self.retry_timer.start(_RETRY_INTERVAL, inputs.retry)
 
+    def check_later(self, inputs: MonitorInputs) -> None:
+        """Check after 2 s, or earlier if AMI is connected before, that Asterisk records as it is to."""
+        self.check_timer.start(_RETRY_INTERVAL, inputs.retry)
+
+    def cancel_timers(self) -> None:
+        """Repeat nothing: another command or the end follows."""
+        for timer in (self.retry_timer, self.check_timer, self.gap_timer):
+            timer.cancel()
+
     # The files.
 
     def watch_creation(self, inputs: MonitorInputs) -> None:
-        """Look for the files until both exist, or for 10 s."""
+        """Look for the files until both are open, or for 10 s."""
         deadline = self.clock.seconds() + _OPEN_TIMEOUT
         sides: frozenset[Side] = frozenset()
 
         async def complete() -> bool:
             nonlocal sides
             sides = await self.commands.files.created(self.recording.id)
+            if self.appends:  # they existed before
+                sides &= await self.commands.files.written(self.recording.id)
             return len(sides) == len(Side) or self.clock.seconds() >= deadline
 
         self.polling.start(complete, lambda: inputs.created(sides))
 
     def watch_end(self, succeeded: Callable[[], object]) -> None:
         """Look at the files until Asterisk has closed them, or has not even created them within 10 s."""
-        self.retry_timer.cancel()
+        self.cancel_timers()
         deadline = self.clock.seconds() + _OPEN_TIMEOUT
 
         async def closed() -> bool:
@@ -303,7 +357,8 @@ class MonitorCore:
         """Log that Asterisk does not record the call, unless a party has hung up, and note it in the timeline."""
         if is_channel_gone(failure.value):
             self.log.debug("call {call}: not recorded, a party has hung up", call=self.recording.call_id)
-            self.note(None, detail_of(failure))
+            if not self.appends:
+                self.note(None, detail_of(failure))
         else:
             self.report_failure(None, detail_of(failure))
 
@@ -312,6 +367,12 @@ class MonitorCore:
         if not self.is_late:
             self.is_late = True
             self.report_failure(None, detail_of(failure))
+
+    def report_interruption(self) -> None:
+        """Log that Asterisk has ended the MixMonitor, unless only silence is missing, and note it in the timeline."""
+        if not self.muted and not self.is_late:
+            self.is_late = True
+            self.report_failure(None, _INTERRUPTED)
 
     def report_failure(self, side: Side | None, detail: str) -> None:
         """Log that the call, or one side of it, is not recorded, and note it in the timeline."""

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from voxrec.ari.client import AriClient
 from voxrec.calls.channels.takeover_state import PAUSE_VARIABLE, Pause, encode
-from voxrec.calls.recording.monitor_core import MonitorInputs
+from voxrec.calls.recording.monitor_inputs import MonitorInputs
 from voxrec.calls.recording.recording_log import RecordingLog, RecordingLogInputs
 from voxrec.deadline import Deadline
 from voxrec.errors import VoxrecError
@@ -78,7 +78,7 @@ class PauseCore:
         """Record silence. Raises a VoxrecError, after an attempt to record audio as before."""
         await self.store(self.request)
         try:
-            await self.monitor.mute()
+            await self._change(self.monitor.mute)
         except VoxrecError:
             await self._attempt(self.store(None))
             raise
@@ -91,10 +91,16 @@ class PauseCore:
         """Record audio again. Raises a VoxrecError; the recording is still paused then."""
         await self.store(None)
         try:
-            await self.monitor.unmute()
+            await self._change(self.monitor.unmute)
         except VoxrecError:
             await self._attempt(self.store(self.request))
             raise
+
+    @staticmethod
+    def _change(change: Callable[[Deferred[None]], None]) -> Deferred[None]:
+        changed: Deferred[None] = Deferred()
+        change(changed)
+        return changed
 
     async def store(self, pause: Pause | None) -> None:
         """Let another process know of a pause, or that there is none."""

@@ -12,7 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from voxrec.ari.client import AriClient
 from voxrec.calls.channels.takeover_state import Pause
 from voxrec.calls.recording.monitor import monitor_machine
-from voxrec.calls.recording.monitor_core import MonitorCore, MonitorInputs
+from voxrec.calls.recording.monitor_core import TAKEOVER_DOUBT_TIME, MonitorCore
+from voxrec.calls.recording.monitor_inputs import MonitorInputs
 from voxrec.calls.recording.pause import PauseControl
 from voxrec.calls.recording.recording_commands import RecordingCommands
 from voxrec.calls.recording.recording_log import RecordingLog, RecordingLogInputs, RecordingSink, recording_log_machine
@@ -22,6 +23,7 @@ from voxrec.model import (
     RECORDING_CONTINUED,
     RECORDING_FAILED,
     RECORDING_STARTED,
+    RECORDING_STOPPED,
     RECORDING_SUSPENDED,
     PauseBehavior,
     Recording,
@@ -99,8 +101,8 @@ class Recorder:
 
     @property
     def retries(self) -> bool:
-        """Whether a command has failed and is to be repeated."""
-        return self._core.retry_timer.pending
+        """Whether a command has failed and is to be repeated, or it is to be checked again what Asterisk does."""
+        return self._core.retry_timer.pending or self._core.check_timer.pending
 
     @property
     def pause_in_progress(self) -> bool:
@@ -118,34 +120,54 @@ class Recorder:
         """Do not record, and give the Recording the state ``absent`` with this reason."""
         self.log.refuse(reason)
 
-    def take_over(self, monitor: str, pause: Pause | None, *, has_files: bool) -> None:
+    def take_over(self, monitor: str, pause: Pause | None, stopped: str, *, has_files: bool) -> None:
         """Continue the recording of another process.
 
         ``monitor`` is the id of the MixMonitor that it has started, empty if none; ``has_files``: Asterisk has opened a
-        file. Without either the recording was due, and begins now; the timeline says that it is late.
+        file. Without either the recording was due, and begins now; the timeline says that it is late. ``stopped``: why
+        that process has ended the recording, empty if it is not known to have done so.
         """
         was_paused = self._log.recording.state is RecordingState.PAUSED
         self.log.note("taken-over", by="voxrec")
+        self._core.doubt(TAKEOVER_DOUBT_TIME)
         if pause is not None and not was_paused:
             self.log.change_state(RecordingState.PAUSED, "paused", by="voxrec", detail=pause.behavior)
         elif pause is None and was_paused:
             self.log.change_state(RecordingState.RECORDING, "resumed", by="voxrec")
-        if monitor:
+        if self._has_been_stopped(stopped):
+            self._ended_before = True
+            self._end_taken_over(monitor)
+        elif monitor:
             self.monitor.found(monitor, muted=pause is not None)
         elif has_files and pause is not None:
             self.monitor.found_suspended()
         elif has_files:
-            self._ended_before = True
             self.monitor.found_files()
         else:
             self._core.is_late = True
             if not self._log.recording.reports_failure:
                 self._note_failure(None, NOT_BEGUN)
             if pause is not None:
-                self.monitor.mute()
+                self.monitor.mute(Deferred())
             self.monitor.begin()
         if pause is not None:
             self._pause.inputs.found_paused(pause)
+
+    def _has_been_stopped(self, reason: str) -> bool:
+        """Return whether the other process has ended the recording, and note it in the timeline if it has not."""
+        if any(entry.event == RECORDING_STOPPED for entry in self._log.recording.timeline):
+            return True
+        if reason:
+            self.log.stop(reason)
+        return bool(reason)
+
+    def _end_taken_over(self, monitor: str) -> None:
+        """Stop the MixMonitor of a recording that another process may not have been able to stop."""
+        if monitor:
+            self.monitor.found(monitor, muted=True)
+            self.monitor.stop()
+        else:
+            self.monitor.found_ended()
 
     # Control.
 
@@ -164,6 +186,7 @@ class Recorder:
     def stop(self, reason: str) -> None:
         """End the recording; the call continues."""
         self.log.stop(reason)
+        self._core.commands.store_stop(self._core.channel, reason)
         self.monitor.stop()
 
     def close_files(self) -> None:

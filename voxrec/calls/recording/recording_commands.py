@@ -4,6 +4,8 @@ It writes what the caller says to one file, and all that the caller hears to ano
 moment: where one direction has no audio, Asterisk writes silence.
 """
 
+from collections.abc import Callable
+from pathlib import PurePosixPath
 from typing import Final
 from uuid import UUID
 
@@ -11,8 +13,10 @@ from twisted.internet.defer import Deferred
 
 from voxrec.ami.client import AmiClient, Direction
 from voxrec.ari.client import AriClient
+from voxrec.calls.channels.takeover_state import STOPPED_VARIABLE
 from voxrec.calls.recording.leg_files import LegFiles
 from voxrec.calls.signalling.stasis_args import is_wideband_codec, split_codecs
+from voxrec.errors import VoxrecError
 from voxrec.model import Side, leg_name
 
 MONITOR_VARIABLE: Final = "VOXREC_MONITOR"
@@ -25,11 +29,22 @@ _DIRECTORY: Final = "recording"  # below astspooldir, as for recordings of ARI
 
 
 class RecordingCommands:
-    """Records the calls of one Asterisk."""
+    """Records the calls of one Asterisk.
 
-    def __init__(self, asterisk: AriClient, manager: AmiClient, files: LegFiles) -> None:
+    ``session_directory`` returns the path of the files for the present AMI session, relative to the recording directory
+    (`SessionDirectory.path`).
+    """
+
+    def __init__(
+        self,
+        asterisk: AriClient,
+        manager: AmiClient,
+        files: LegFiles,
+        session_directory: Callable[[], str] = lambda: "",
+    ) -> None:
         self._asterisk = asterisk
         self._manager = manager
+        self._session_directory = session_directory
         self.files = files
 
     def start(self, channel: str, recording_id: UUID, format_: str, *, append: bool) -> Deferred[str]:
@@ -39,10 +54,8 @@ class RecordingCommands:
         Fails with `AmiResponseError` if Asterisk refuses, and with `AsteriskUnavailable` if it is not known whether
         Asterisk has executed it.
         """
-        files = {
-            side: f"{self._asterisk.spool_directory}/{_DIRECTORY}/{leg_name(recording_id, side)}.{format_}"
-            for side in Side
-        }
+        directory = PurePosixPath(self._asterisk.spool_directory, _DIRECTORY, self._session_directory())
+        files = {side: str(directory / f"{leg_name(recording_id, side)}.{format_}") for side in Side}
         return self._manager.mix_monitor(
             channel,
             received=files[Side.CALLER],
@@ -59,8 +72,18 @@ class RecordingCommands:
         return WIDEBAND if is_wideband_codec(codecs[0]) else NARROWBAND
 
     async def find(self, channel: str) -> str:
-        """Return the id of the MixMonitor that was started on a channel, which may have ended; empty if none was."""
+        """Return the id of the MixMonitor that was started last on a channel, or has ended; empty if none was."""
         return await self._asterisk.get_variable(channel, MONITOR_VARIABLE)
+
+    def store(self, channel: str, monitor: str) -> Deferred[bool]:
+        """Let another process know that this MixMonitor records a channel, although another one was started later."""
+        return self._asterisk.set_variable(channel, MONITOR_VARIABLE, monitor)
+
+    def store_stop(self, channel: str, reason: str) -> None:
+        """Let another process know that the recording of a channel ends, so that it does not continue it."""
+        self._asterisk.set_variable(channel, STOPPED_VARIABLE, reason).addErrback(
+            lambda failure: failure.trap(VoxrecError)
+        )
 
     def set_muted(self, channel: str, monitor: str, *, muted: bool) -> Deferred[bool]:
         """Record silence or audio from now on, in both files. Return whether the MixMonitor was recording."""

@@ -19,6 +19,7 @@ from voxrec.model import (
     ANNOUNCEMENT_FAILED,
     ANNOUNCEMENT_FINISHED,
     HANGUP,
+    RECORDING_STOPPED,
     Recording,
     RecordingState,
     RtpCounters,
@@ -193,7 +194,8 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
 
     @pep614(live.upon(RecordingLogInputs.stop).to(stopping))
     def stop(inputs: RecordingLogInputs, log: RecordingLog, reason: str) -> None:
-        log.add_entry("recording.stopped", "voxrec", reason)
+        log.add_entry(RECORDING_STOPPED, "voxrec", reason)
+        log.append()  # another process that takes over the call now must not continue the recording
 
     @pep614(live.upon(RecordingLogInputs.refuse).to(released))
     def refuse(inputs: RecordingLogInputs, log: RecordingLog, reason: str) -> None:

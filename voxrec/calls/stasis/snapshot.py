@@ -18,6 +18,7 @@ from voxrec.calls.channels.takeover_state import (
     CALL_VARIABLE,
     PAUSE_VARIABLE,
     PLACED_VARIABLE,
+    STOPPED_VARIABLE,
     Pause,
     TakeoverState,
     decode_pause,
@@ -67,7 +68,8 @@ class CallSnapshot:
     caller's channel, and which may have ended; empty if none was. ``pause``: the recording was to be paused.
     ``files_began``: when Asterisk began to write the files of the Recording, None if there are none. ``recording``: the
     Recording as last stored, if it is known. ``announced``: it is known that a required announcement was played
-    completely. ``answered_at``: None if it is not known. ``placed``: the caller was called by voxrec, and its far end
+    completely. ``stopped``: why the recording was ended before the call; empty if it was not, or that is not known.
+    ``answered_at``: None if it is not known. ``placed``: the caller was called by voxrec, and its far end
     is being called, or was.
     """
 
@@ -86,6 +88,7 @@ class CallSnapshot:
     recording: Recording | None
     pause: Pause | None
     announced: bool = False
+    stopped: str = ""
     answered_at: datetime | None = None
     placed: bool = False
 
@@ -178,6 +181,7 @@ async def take_call_snapshot(
         whisper_exists=owned_id(call.call_id, WHISPER) in snapshot.channels,
         recording=recording,
         pause=decode_pause(await asterisk.get_variable(call.caller, PAUSE_VARIABLE)) if was_recorded else None,
+        stopped=await asterisk.get_variable(call.caller, STOPPED_VARIABLE) if was_recorded else "",
         announced=bool(await asterisk.get_variable(call.caller, ANNOUNCED_VARIABLE)) if monitor else False,
         placed=bool(await asterisk.get_variable(call.caller, PLACED_VARIABLE)) if call.invited else False,
         answered_at=_parse_time(await asterisk.get_variable(call.caller, ANSWERED_VARIABLE)),

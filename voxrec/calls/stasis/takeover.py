@@ -77,7 +77,8 @@ def _continue_answered(call: CallCore, inputs: CallInputs, snapshot: CallSnapsho
     # A Recording that has ended has ended, even if Asterisk has not closed its files yet
     if stored.state.live if stored is not None else snapshot.was_recorded:
         recorder = recording.take_over(stored, began, _announcement(data.profile, snapshot))
-        recorder.take_over(snapshot.monitor, snapshot.pause, has_files=snapshot.files_began is not None)
+        has_files = snapshot.files_began is not None
+        recorder.take_over(snapshot.monitor, snapshot.pause, snapshot.stopped, has_files=has_files)
         recording.stop_unannounced()
     if snapshot.announcing:
         inputs.found_announcing()

@@ -1,0 +1,84 @@
+"""The part of the machine of a recording in which another MixMonitor continues its files.
+
+Asterisk has replaced the caller's channel, with which a MixMonitor ends, or the far end, whose audio the decoder of the
+present one may drop. Or another process has begun the recording.
+"""
+
+from automat import pep614
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from voxrec.calls.recording.monitor_core import MonitorCore
+from voxrec.calls.recording.monitor_inputs import MonitorInputs
+from voxrec.calls.recording.monitor_states import MonitorStates
+from voxrec.calls.recording.start_steps import start
+
+
+def add_continuation(states: MonitorStates) -> None:
+    """Add the transitions between two MixMonitors."""
+
+    def use_channel(inputs: MonitorInputs, core: MonitorCore, channel: str) -> None:
+        core.channel = channel
+
+    for state in (*states.delayed, *states.between):
+        pep614(state.upon(MonitorInputs.use_channel).loop())(use_channel)
+    # a command to start a MixMonitor on a channel that was replaced meanwhile
+    for state in states.commanded:
+        state.upon(MonitorInputs.use_channel).to(states.ending).returns(None)
+
+    def leave(inputs: MonitorInputs, core: MonitorCore, channel: str) -> None:
+        core.leave(inputs, channel)
+
+    def renew(inputs: MonitorInputs, core: MonitorCore) -> None:
+        core.leave(inputs, core.channel)
+
+    def continue_files(inputs: MonitorInputs, core: MonitorCore) -> None:
+        core.former, core.appends = core.monitor, True
+        core.watch_end(inputs.moved)
+
+    for state in states.started:
+        pep614(state.upon(MonitorInputs.use_channel).to(states.leaving))(leave)
+        pep614(state.upon(MonitorInputs.renew).to(states.leaving))(renew)
+        pep614(state.upon(MonitorInputs.interrupted).to(states.moving))(continue_files)
+
+    @pep614(states.leaving.upon(MonitorInputs.leave_failed).to(states.leave_waiting))
+    def wait(inputs: MonitorInputs, core: MonitorCore, failure: Failure) -> None:
+        core.retry_later(inputs)
+        core.fail_change(failure.value)
+
+    @pep614(states.leave_waiting.upon(MonitorInputs.retry).to(states.leaving))
+    def stop_again(inputs: MonitorInputs, core: MonitorCore) -> None:
+        core.cancel_timers()
+        Deferred.fromCoroutine(core.stop_former(inputs))
+
+    @pep614(states.leaving.upon(MonitorInputs.not_left).to(states.recording))
+    def continue_former(inputs: MonitorInputs, core: MonitorCore, failure: Failure) -> None:
+        core.check_later(inputs)
+        Deferred.fromCoroutine(core.carry_out_change(inputs, failure.value))
+
+    @pep614(states.leaving.upon(MonitorInputs.left).to(states.moving))
+    def watch_former(inputs: MonitorInputs, core: MonitorCore, gap: float) -> None:
+        core.gap_timer.start(gap, lambda: core.watch_end(inputs.moved))
+
+    for state in (states.moving, states.rejoining):
+        pep614(state.upon(MonitorInputs.moved).to(states.starting))(start)
+
+
+def add_takeover(states: MonitorStates) -> None:
+    """Add the transitions of recordings that are taken over from another process."""
+
+    @pep614(states.idle.upon(MonitorInputs.found).to(states.recording))
+    def found(inputs: MonitorInputs, core: MonitorCore, monitor: str, muted: bool) -> None:
+        core.monitor, core.muted = monitor, muted
+        Deferred.fromCoroutine(core.verify(inputs))
+
+    def continue_files(inputs: MonitorInputs, core: MonitorCore) -> None:
+        core.appends = True
+        core.watch_end(inputs.moved)
+
+    @pep614(states.idle.upon(MonitorInputs.found_suspended).to(states.moving))
+    def found_suspended(inputs: MonitorInputs, core: MonitorCore) -> None:
+        core.muted = True
+        continue_files(inputs, core)
+
+    pep614(states.idle.upon(MonitorInputs.found_files).to(states.rejoining))(continue_files)
