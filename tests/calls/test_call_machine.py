@@ -242,6 +242,12 @@ class RefusalTests(SynchronousTestCase):
 
 
 class AnsweredTests(SynchronousTestCase):
+    def test_a_caller_who_was_answered_is_not_refused_whatever_the_cause(self) -> None:
+        for end in (lambda inputs: inputs.leg_hung_up(42), lambda inputs: inputs.replacement_failed()):
+            fixture = talking()
+            end(fixture.call.inputs)
+            self.assertIn("DELETE channels/CALLER", fixture.take_requests())
+
     def test_call_is_over_when_both_channels_and_both_files_are_closed(self) -> None:
         fixture = talking()
         fixture.clock.advance(60)

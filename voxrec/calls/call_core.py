@@ -316,7 +316,7 @@ class CallCore:
         for channel in self.resources.channels:
             if channel != data.inbound.channel:
                 self.hang_up(inputs, channel)
-            elif (refusal := status or status_of_cause(cause)) and not data.inbound.invited:  # else it has answered
+            elif (refusal := status or status_of_cause(cause)) and not (data.inbound.invited or data.answered_at):
                 self._await_hangup(inputs, channel, self.connection.refuse(refusal, cause))
             else:
                 self.hang_up(inputs, channel, cause)

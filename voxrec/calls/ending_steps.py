@@ -74,7 +74,7 @@ def add_end_by_voxrec(states: CallStates) -> None:
     def release(inputs: CallInputs, call: CallCore, cause: int) -> None:
         call.clear(inputs, cause=cause, by=_VOXREC)
 
-    def not_placed(inputs: CallInputs, call: CallCore) -> None:
+    def congested(inputs: CallInputs, call: CallCore) -> None:
         call.explain_failure()
         call.clear(inputs, cause=Cause.CONGESTION, by=_VOXREC)
 
@@ -88,13 +88,16 @@ def add_end_by_voxrec(states: CallStates) -> None:
 
     for state in states.unanswered:
         pep614(state.upon(CallInputs.superseded).to(states.clearing))(superseded)
-    pep614(states.placing.upon(CallInputs.setup_failed).to(states.clearing))(not_placed)
+    pep614(states.placing.upon(CallInputs.setup_failed).to(states.clearing))(congested)
     for state in states.dialled:
         pep614(state.upon(CallInputs.setup_failed).to(states.clearing))(setup_failed)
-    for state in (*states.unanswered, *states.answered):
+    for state in states.unanswered:
         pep614(state.upon(CallInputs.replacement_failed).to(states.clearing))(setup_failed)
+    for state in states.answered:
+        pep614(state.upon(CallInputs.replacement_failed).to(states.clearing))(congested)
+    for state in (*states.unanswered, *states.answered):
         pep614(state.upon(CallInputs.release).to(states.clearing))(release)
-    pep614(states.placing.upon(CallInputs.timed_out).to(states.clearing))(not_placed)
+    pep614(states.placing.upon(CallInputs.timed_out).to(states.clearing))(congested)
 
     @pep614(states.alerting.upon(CallInputs.timed_out).to(states.clearing))
     def no_answer(inputs: CallInputs, call: CallCore) -> None:
