@@ -196,7 +196,7 @@ class DeliveryTests(ConsoleTestCase):
         )
         response = await self.submit(f"{path}/deliveries", cookie, target="nonsense")
         self.assertEqual(response.status, 422)
-        self.assertIn(b"invalid email address", response.body)
+        self.assertIn(b"is not a mail address: the @ is missing", response.body)
         self.assertIn(b"data-deliveries-open", (await self.open(path, cookie)).body)
 
     async def test_a_webhook_receives_the_message_of_another(self) -> None:
