@@ -131,6 +131,12 @@ def voxrec_image() -> str:
 
 
 @cache
+def systemd_image() -> str:
+    """Build ``tests/containers/Containerfile.systemd`` once per process, and return the id of the image."""
+    return _image("voxrec-systemd", "tests/containers/Containerfile.systemd", voxrec_image())
+
+
+@cache
 def asterisk_image() -> str:
     """Build ``containers/Containerfile.asterisk`` once per process, and return the id of the image.
 
@@ -139,10 +145,11 @@ def asterisk_image() -> str:
     return _image("voxrec-asterisk", "containers/Containerfile.asterisk", ASTERISK_22)
 
 
-def _image(name: str, containerfile: str, base: Recipe) -> str:
+def _image(name: str, containerfile: str, base: Recipe | str) -> str:
+    """Build a containerfile on a root file system, or on the image with an id; return the id of the result."""
     _use_storage()
     with _locked():
-        base_image = _base_image(base)
+        base_image = base if isinstance(base, str) else _base_image(base)
         report_progress(f"building the image {name} from {containerfile}")
         with pip_configuration() as pip_options:
             # the id: another checkout on this machine may use the same name for an image of its own
