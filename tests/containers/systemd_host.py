@@ -14,16 +14,21 @@ from tests.containers.tools import HOST, buildah, buildah_command, tools_command
 
 _BOOT_SECONDS: Final = 120.0
 
-# Gives the new host a control group of its own, which systemd takes for the root of all. Those of hosts that have ended
-# are removed. The arguments: the working container of buildah and the file for /etc/hosts. unshare stays the parent of
-# process 1, and ends with the test.
-_RUN_SCRIPT: Final = """\
-set -e
-mkdir /tmp/cgroup
+# Removes the control groups of hosts that have ended; each is named after the process that has started it.
+_CLEAN_SCRIPT: Final = """\
+mkdir -p /tmp/cgroup
 mount -t cgroup2 cgroup2 /tmp/cgroup
 for group in /tmp/cgroup/systemd-host-*; do
     kill -0 "${group##*-}" 2> /dev/null || [ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} +
 done
+"""
+# Gives the new host a control group of its own, which systemd takes for the root of all. The arguments: the working
+# container of buildah and the file for /etc/hosts. unshare stays the parent of process 1, and ends with the test.
+_RUN_SCRIPT: Final = (
+    f"""\
+set -e
+{_CLEAN_SCRIPT}"""
+    + """\
 mkdir "/tmp/cgroup/systemd-host-$$"
 echo $$ > "/tmp/cgroup/systemd-host-$$/cgroup.procs"
 umount /tmp/cgroup
@@ -31,6 +36,7 @@ root=$(@BUILDAH@ mount "$1")
 exec setpriv --pdeathsig KILL -- unshare --mount --pid --uts --ipc --cgroup --fork --kill-child=KILL -- \
     sh -c "$0" systemd-host "$root" "$2"
 """
+)
 # What systemd expects of a container (https://systemd.io/CONTAINER_INTERFACE): proc, sys, dev, run and its own cgroup.
 _BOOT_SCRIPT: Final = """\
 set -e
@@ -194,6 +200,8 @@ class SystemdHost:
             else:
                 self._process.kill()
             self._process.wait()
+            self._process = None
+            subprocess.run(tools_command("sh", "-c", _CLEAN_SCRIPT), check=False)
         container, self._container = self._container, ""
         if container:
             buildah("rm", container)
