@@ -48,7 +48,7 @@ class FormTests(PageTestCase, ConsoleTestCase):
             self.send_form(driver)
             self.assertEqual(driver.switch_to.active_element.get_attribute("id"), "files")
             described = driver.find_element(By.ID, "certificate-error").text
-            self.assertIn("bob.pem: has an elliptic curve key (secp256r1)", described)
+            self.assertIn("bob.pem: The key of the certificate cannot be used.", described)
             self.screenshots(driver, "certificate-refused")
             self.assert_only_refused(driver, 422)
 

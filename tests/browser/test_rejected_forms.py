@@ -28,7 +28,7 @@ class RejectedFormTests(PageTestCase, ConsoleTestCase):
             self.assertEqual((focused.get_attribute("name"), focused.get_attribute("value")), ("days", "4000"))
             self.assertTrue(focused.is_displayed())
             described_by = str(focused.get_attribute("aria-describedby")).split()[0]
-            self.assertIn("maximum", driver.find_element(By.ID, described_by).text)
+            self.assertIn("more than 90 days", driver.find_element(By.ID, described_by).text)
             description = driver.find_element(By.NAME, "description")
             self.assertEqual(description.get_attribute("value"), "for the customer")
             self.screenshots(driver, "link-rejected")
