@@ -111,6 +111,7 @@ class LiveTestCase(TestCase):
 
     timeout = 180
     recipe: ClassVar[Recipe] = ASTERISK_22
+    proxy_type: ClassVar[type[TcpProxy]] = TcpProxy
 
     def setUp(self) -> None:
         self.reactor: Any = reactor
@@ -196,7 +197,7 @@ class LiveTestCase(TestCase):
         """Start a stack of its own whose voxrec connects to AMI through a proxy, and return both."""
         port = free_port(socket.SOCK_STREAM)
         stack = make_stack({"asterisk": {"ami_url": f"tcp://{LOOPBACK}:{port}"}}, self.recipe)
-        proxy = TcpProxy(urlsplit(stack.asterisk.ami_url).port or 0)
+        proxy = self.proxy_type(urlsplit(stack.asterisk.ami_url).port or 0)
         proxy.listen(self.reactor, port)
         self.addCleanup(proxy.stop)
         self.addCleanup(stack.stop)

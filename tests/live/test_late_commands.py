@@ -1,0 +1,123 @@
+"""AMI commands that Asterisk receives after voxrec has lost the connection: a proxy holds them back."""
+
+import time
+from typing import Any
+
+from twisted.protocols.portforward import ProxyServer
+
+from tests.live.live_test_case import RecordedCallTestCase
+from tests.live.test_recording_engine import BLOCK_SECONDS, QUEUED_SECONDS
+from voxrec.model import Side
+from voxrec.sandbox import tones
+from voxrec.sandbox.impaired_call import ImpairedCall
+from voxrec.sandbox.noise import find_pieces
+from voxrec.sandbox.stack import Stack
+from voxrec.sandbox.tcp_proxy import TcpProxy
+
+
+class HoldingServer(ProxyServer):
+    """One connection of voxrec. The action that ``factory.awaited`` names is held back, and the connection lost."""
+
+    noisy = False
+
+    def dataReceived(self, data: bytes) -> None:
+        proxy: Any = self.factory
+        if not proxy.awaited or b"Action: %s\r\n" % proxy.awaited not in data:
+            super().dataReceived(data)
+            return
+        proxy.awaited = b""
+        asterisk: Any = self.peer
+        proxy.held.append((asterisk.transport, data))
+        self.peer = None  # the connection to Asterisk stays open
+        client: Any = self.transport
+        client.unregisterProducer()  # which it would end
+        client.abortConnection()
+
+
+class HoldingProxy(TcpProxy):
+    """A proxy that delivers an action when `deliver` is called."""
+
+    protocol = HoldingServer
+    awaited = b""
+
+    def __init__(self, target: int) -> None:
+        super().__init__(target)
+        self.held: list[tuple[Any, bytes]] = []
+
+    def deliver(self) -> None:
+        """Send to Asterisk what was held back."""
+        held, self.held = self.held, []
+        for transport, data in held:
+            transport.write(data)
+
+
+class LateCommandTests(RecordedCallTestCase):
+    proxy_type = HoldingProxy
+
+    async def test_commands_to_record_are_executed_during_later_pauses(self) -> None:
+        stack, proxy = await self.start_stack_behind_proxy()
+        assert isinstance(proxy, HoldingProxy)
+        call = ImpairedCall(stack, self.reactor, self.directory, seconds=11)
+        self.addCleanup(call.close)
+        proxy.awaited = b"MixMonitor"  # the start
+        profile = await call.place()
+        assert profile is not None
+        path = await self.live_recording_path(stack, profile)
+        await self.wait_for_mix_monitor(stack)
+        await self.sleep(0.3)
+        pauses = [await self.pause(stack, path, proxy, 0.5, awaited=b"MixMonitor")]  # the resumption is held back
+        await self.wait_for_mix_monitor(stack)
+        await self.sleep(0.3)
+        pauses.append(await self.pause(stack, path, proxy, BLOCK_SECONDS + 0.5, awaited=b""))
+        await self.wait_for_mix_monitor(stack)
+        await call.wait_until_sent()
+        await call.caller.hang_up_call()
+        recording = await stack.wait_for_recording(profile)
+        audio = self.directory / "recording.wav"
+        audio.write_bytes((await stack.request("GET", f"/recordings/{recording['id']}/audio")).body)
+        samples, rate = tones.load_audio(audio)
+        for channel, peer in enumerate((call.caller, call.callee)):
+            recorded = (samples[:, channel] * 32768).round().astype("int16")
+            pieces = find_pieces(peer.media.noise, peer.media.codec.rate, recorded, rate)
+            moments = [peer.media.piece_times[one.index] for one in pieces if one.index in peer.media.piece_times]
+            for paused, resuming in pauses:
+                first, last = paused + peer.media.ptime / 1000, resuming - QUEUED_SECONDS
+                self.assertEqual([at - resuming for at in moments if first <= at < last], [], "recorded in a pause")
+            self.assertGreater(sum(at > pauses[-1][1] + 0.5 for at in moments), 30, "nothing after the last pause")
+
+    async def pause(
+        self, stack: Stack, path: str, proxy: HoldingProxy, seconds: float, *, awaited: bytes
+    ) -> tuple[float, float]:
+        """Pause, deliver what was held back, and resume; return when it was paused and resumed."""
+        await stack.request_json("POST", path, {"state": "paused"})
+        paused = time.monotonic()
+        self.assertEqual(len(proxy.held), 1)
+        proxy.deliver()
+        await self.sleep(seconds)
+        executed = await self.mix_monitors(stack)  # has no files
+        self.assertTrue(executed)
+        self.assertEqual([line for line in executed if "/recording/" in line], [])
+        proxy.awaited = awaited
+        resuming = time.monotonic()
+        await stack.request_json("POST", path, {"state": "recording"})
+        return paused, resuming
+
+    async def wait_for_mix_monitor(self, stack: Stack) -> None:
+        """Wait until exactly one MixMonitor writes both files; one that was executed late has none."""
+        shown: list[str] = []
+
+        async def one() -> bool:
+            shown[:] = await self.mix_monitors(stack)
+            writing = [line.count(".voxrec-sessions/") for line in shown if "/recording/" in line]
+            return writing == [len(Side)]
+
+        self.assertTrue(await stack.wait_until(one, 30), shown)
+
+    async def mix_monitors(self, stack: Stack) -> list[str]:
+        """Return the lines of Asterisk's console about all MixMonitors."""
+        lines = (await stack.asterisk.run_console_command(self.reactor, "core show channels concise")).splitlines()
+        shown: list[str] = []
+        for name in [line.split("!")[0] for line in lines if "!" in line]:
+            listed = await stack.asterisk.run_console_command(self.reactor, f"mixmonitor list {name}")
+            shown.extend(line for line in listed.splitlines() if line.startswith("0x"))
+        return shown
