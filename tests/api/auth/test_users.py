@@ -50,7 +50,7 @@ class UserRouteTests(RestTestCase):
             ({"name": "аnna"}, ["name"]),  # noqa: RUF001 - a Cyrillic letter
             ({"name": "admin"}, ["name"]),
             ({"name": ""}, ["name"]),
-            ({"password": "short"}, ["password"]),
+            ({"password": "sesame"}, ["password"]),
             ({"password": "my name is Anna"}, ["password"]),
             ({"password": None}, ["password"]),
             ({"role": "root"}, ["role"]),
@@ -74,7 +74,7 @@ class UserRouteTests(RestTestCase):
         path = f"/users/{(await self.create()).json['id']}"
         for fields, error_fields in (
             ({"name": "ben"}, ["name"]),
-            ({"password": "short"}, ["password"]),
+            ({"password": "sesame"}, ["password"]),
             ({"password": "my name is Anna"}, ["password"]),
             ({"profileIds": [str(uuid4())]}, ["profileIds"]),
         ):
