@@ -115,7 +115,7 @@ class FormTests(ConsoleTestCase):
         forms: tuple[tuple[str, dict[str, str], tuple[str, ...]], ...] = (
             ("/console/profiles/new", {"numbers": "030 12", "remoteSipUri": "tel:1"}, ("beginnt mit sip:",)),
             ("/console/profiles/new", {"numbers": "+4930999"}, ("„+4930999“ ist schon vergeben",)),
-            ("/console/profiles/new", {"email": "nobody"}, ("keine Mailadresse: das @ fehlt",)),
+            ("/console/profiles/new", {"email": "nobody"}, ("keine Mailadresse: Das @ fehlt",)),
             ("/console/profiles/new", {"maxCalls": "0"}, ("Der kleinste erlaubte Wert ist 1",)),
             ("/console/profiles/new", {"maxCalls": "viele"}, ("Erwartet wird eine ganze Zahl",)),
             ("/console/profiles/new", {"recordResumeCode": "*2"}, ("Eingabe in „Code zum Anhalten“",)),
@@ -223,11 +223,13 @@ class MessageTests(SynchronousTestCase):
                 "It needs an entry in “Code for pausing”.",
                 "Enter at most 10,000 characters.",
                 "Expected a whole number.",
+                'Expected a JSON object, such as {"customer": "42"}.',
             ),
             "de": (
                 "Dazu gehört eine Eingabe in „Code zum Anhalten“.",
                 "Geben Sie höchstens 10.000 Zeichen ein.",
                 "Erwartet wird eine ganze Zahl.",
+                'Erwartet wird ein JSON-Objekt wie {"customer": "42"}.',
             ),
         }
         for language, messages in expected.items():
@@ -236,6 +238,7 @@ class MessageTests(SynchronousTestCase):
                     self.message(language, "requires", other="recordPauseCode"),
                     self.message(language, "too-long", maximum=10_000),
                     self.message(language, "wrong-type", expected="integer"),
+                    self.message(language, "wrong-type", expected="object"),
                 )
                 self.assertEqual(found, messages)
 

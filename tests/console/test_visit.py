@@ -98,6 +98,7 @@ class UnknownPageTests(ConsoleTestCase):
                 self.assertEqual(response.headers["content-type"], "text/html; charset=utf-8")
                 self.assertIn(text, response.body.decode())
                 self.assertIn("default-src 'none'", response.headers["content-security-policy"])
+                self.assertEqual(response.headers["referrer-policy"], "same-origin")
 
     async def test_an_error_leads_back_to_the_page_with_the_form(self) -> None:
         cookie = await self.signed_in("provision")
@@ -107,6 +108,7 @@ class UnknownPageTests(ConsoleTestCase):
             (f"{origin}{page}", page),
             ("https://evil.example/console/calls", "/console/recordings"),
             (f"{origin}/docs", "/console/recordings"),
+            ("http://[", "/console/recordings"),
             ("", "/console/recordings"),
         ):
             with subtest(referer):

@@ -50,6 +50,16 @@ class DecodeTests(SynchronousTestCase):
                 self.assertEqual([error.field for error in errors], keys)
                 self.assertEqual({error.message for error in errors} - {"duplicate key"}, set())
 
+    def test_any_depth_below_a_duplicate_key(self) -> None:
+        for levels in range(1, 1100):  # the interpreter's limit of recursion is 1000 functions
+            text = b'{"a":' + b"[" * levels + b"]" * levels + b',"a":1}'
+            try:
+                decode_json(text)
+                keys = [error.field for error in duplicate_key_errors(text)]
+            except BadRequest:
+                keys = ["a"]
+            self.assertEqual(keys, ["a"], levels)
+
     def test_invalid_json(self) -> None:
         for text in (b"", b"{", b'"\xff"', b'"\\ud800"', b"[" * 100_000, b"1" * 5000, b"NaN"):
             with subtest(text[:20]):

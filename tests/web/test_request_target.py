@@ -42,6 +42,9 @@ class DecodedPathTests(SynchronousTestCase):
             (b"/profiles%2Fa", NotFound),
             (b"/profiles%2fa", NotFound),
             (b"/%ff", BadRequest),
+            (b"xprofiles", BadRequest),
+            (b"", BadRequest),
+            (b"*", BadRequest),
             (b"/%ED%A0%80", BadRequest),
             (b"/\xc3\xa4", BadRequest),
         )

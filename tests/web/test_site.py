@@ -1,8 +1,10 @@
 """Tests of voxrec.web.site."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import SSL4ClientEndpoint, connectProtocol, serverFromString
 from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.internet.task import Clock
@@ -20,10 +22,13 @@ from tests.web.raw_connection import RawConnection, open_connection, send_raw
 from voxrec import config
 from voxrec.errors import ConfigError
 from voxrec.model import RecordingState
+from voxrec.web.auth import Principal
 from voxrec.web.channel import Deadlines
 from voxrec.web.connections import RESERVED_CONNECTIONS, ConnectionLimits
+from voxrec.web.errors import NotAuthenticated
 from voxrec.web.proxies import TrustedProxies
 from voxrec.web.site import RestSite
+from voxrec.web.uploads import UploadFile
 
 
 class BodySizeResource(Resource):
@@ -36,6 +41,20 @@ class BodySizeResource(Resource):
         return b"%d kept" % len(body)
 
     render_POST = render_PUT
+
+
+class WaitingPolicy:
+    """Admits uploads to /upload when ``admission`` says so."""
+
+    def __init__(self, directory: Path) -> None:
+        self.admission: Deferred[Principal] = Deferred()
+        self._directory = directory
+
+    def upload_for(self, _method: str, path: str) -> UploadFile | None:
+        return UploadFile(self._directory, 10) if path == "/upload" else None
+
+    async def admit(self, _http_request: HTTPRequest, _method: str, _path: str) -> Principal:
+        return await self.admission
 
 
 class InMemoryTests(SynchronousTestCase):
@@ -81,6 +100,21 @@ class InMemoryTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(responded(), [True, True, True, False, True])
         for protocol, _ in (*others[:3], others[4]):
+            protocol.connectionLost(None)
+
+    def test_expectation_of_a_client_that_has_sent_the_body_already(self) -> None:
+        policy = WaitingPolicy(Path(self.mktemp()))
+        site = RestSite(BodySizeResource(), body_limit=10, reactor=self.clock, upload_policy=policy)
+        connections: list[tuple[Any, StringTransport]] = [(site.buildProtocol(None), StringTransport()) for _ in "123"]
+        for (protocol, transport), path in zip(connections, (b"/", b"/", b"/upload"), strict=True):
+            protocol.makeConnection(transport)
+            protocol.dataReceived(
+                b"PUT %s HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nxyz" % path
+            )
+        policy.admission.errback(NotAuthenticated("There is no such token."))  # before the request is started
+        self.clock.advance(0)
+        self.assertEqual(connections[2][1].value().count(b"HTTP/1.1 "), 1)
+        for protocol, _ in connections:
             protocol.connectionLost(None)
 
     def test_chunked_body_beyond_the_limit(self) -> None:
@@ -345,7 +379,7 @@ class AccessLogTests(SynchronousTestCase):
         self.assertNotIn("49305551234", line)
 
     def test_the_secret_of_a_link_is_not_logged(self) -> None:
-        for path, logged in ((b"/l/geheim/audio", "/l/***/audio"), (b"/l/geheim", "/l/***"), (b"/list", "/list")):
+        for path, logged in ((b"/l/geheim/audio", "/l/***/audio"), (b"/%6C/geheim", "/%6C/***"), (b"/list", "/list")):
             (line,) = self.logged_requests(path, access_log=True)
             self.assertIn(f'"PUT {logged} HTTP/1.1"', line)
         (line,) = self.logged_requests(referrer=b"/l/geheim", access_log=True)

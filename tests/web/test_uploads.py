@@ -81,6 +81,7 @@ class RequestLineTests(AudioTestCase):
         for method, path, status in (
             ("put", f"/recordings/{recording.id}/audio", 400),
             ("PUT", f"/recordings/{recording.id}%2Faudio", 404),
+            ("PUT", f"xrecordings/{recording.id}/audio", 400),
         ):
             with subtest((method, path)):
                 self.assertEqual(await self.upload_by(f"{method} {path}"), status)

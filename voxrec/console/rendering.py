@@ -58,6 +58,8 @@ class Renderer:
             "Content-Type": HTML,
             "Content-Language": language.code,
             "Content-Security-Policy": _POLICY.format(nonce=nonce, media="'self' blob:" if plays_blobs else "'self'"),
+            # error pages lead back to it; and without it, the Origin of forms would be null (see SessionCookie)
+            "Referrer-Policy": "same-origin",
             "Vary": "Accept-Language, Cookie",
             **({"Permissions-Policy": "camera=(), geolocation=(), microphone=(self)"} if records else {}),
         }

@@ -243,7 +243,10 @@ def _error_page(visit: Visit, failed: RestFailed) -> Response:
 
 def _previous_page(request: Request) -> str:
     """Return the page of the console from which the browser has sent a request, as it says; else the first page."""
-    previous = urlsplit(request.headers.get("referer", ""))
+    try:
+        previous = urlsplit(request.headers.get("referer", ""))
+    except ValueError:  # not a URL
+        return START
     same_host = previous.netloc == request.headers.get("host", "")
     if not same_host or not previous.path.startswith("/console/") or previous.path == request.path:
         return START

@@ -165,8 +165,8 @@ class LimitedChannel(HTTPChannel):
         self.requests[-1].continue_expected()
 
     def answer_expectation(self, error: VoxrecError | None) -> None:
-        """Ask the client to send the body, or refuse it because of ``error``."""
-        if self.state is ConnectionState.CLOSING:
+        """Ask the client to send the body, or refuse it because of ``error``, unless it has sent the body already."""
+        if self.state is not ConnectionState.RECEIVING_BODY:
             return
         if error is None:
             super()._send100Continue()

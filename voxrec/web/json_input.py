@@ -41,13 +41,14 @@ def decode_json(text: bytes) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"The body is not valid JSON: {error}.") from error
     except RecursionError as error:
-        raise BadRequest(f"The body is nested too deeply; at most {MAX_DEPTH} levels are allowed.") from error
+        raise _nested_too_deeply() from error
 
 
 def duplicate_key_errors(text: bytes) -> list[FieldError]:
     """Return an error for each key that an object of valid JSON text has several times (RFC 8259 section 4).
 
-    Decoders disagree about which of its values counts, so that the client may not get what it asks for.
+    Decoders disagree about which of its values counts, so that the client may not get what it asks for. Raises
+    BadRequest if the text is nested too deeply.
     """
     keys: dict[str, None] = {}
 
@@ -59,8 +60,15 @@ def duplicate_key_errors(text: bytes) -> list[FieldError]:
                     keys[key] = None
                 seen.add(key)
 
-    json.loads(text, object_pairs_hook=check, parse_int=str, parse_float=str)  # no time for numbers
+    try:
+        json.loads(text, object_pairs_hook=check, parse_int=str, parse_float=str)  # no time for numbers
+    except RecursionError as error:  # `decode_json` has fewer functions below it, so its limit is a little higher
+        raise _nested_too_deeply() from error
     return [FieldError(key, "duplicate key", FieldErrorCode.DUPLICATE, {"value": key}) for key in keys]
+
+
+def _nested_too_deeply() -> BadRequest:
+    return BadRequest(f"The body is nested too deeply; at most {MAX_DEPTH} levels are allowed.")
 
 
 def depth_errors(document: dict[str, Any]) -> list[FieldError]:

@@ -23,8 +23,11 @@ def origin_form(target: bytes) -> bytes:
 def decoded_path(path: bytes) -> str:
     """Return a path without percent-encoding.
 
-    Raises NotFound for what Klein would take for another path, BadRequest if it is not percent-encoded UTF-8.
+    Raises NotFound for what Klein would take for another path, BadRequest if it is not percent-encoded UTF-8 with a
+    slash at its beginning.
     """
+    if not path.startswith(b"/"):  # Twisted removes the first character, whatever it is
+        raise BadRequest("The path does not begin with a slash.")
     if path.startswith(b"//"):  # Klein would remove the first slash, so a resource would have two URLs
         raise NotFound("There is no such resource. Paths begin with a single slash.")
     try:

@@ -27,7 +27,7 @@ from voxrec.web.uploads import UploadFile, body_too_large
 
 REQUESTS_PER_TURN: Final = 2  # requests that are processed in one iteration of the reactor
 IDLE_TIMEOUT: Final = 60.0  # seconds without data after which a connection is closed, within a request or between two
-_LINK_TOKEN: Final = re.compile(rb"(/l/)[^/]+")  # of an expiring link; it is as secret as a password
+_LINK_TOKEN: Final = re.compile(rb"(/(?:l|%6c)/)[^/]+", re.IGNORECASE)  # of an expiring link; as secret as a password
 _DEADLINE_CHECK_INTERVAL: Final = 1.0  # seconds
 
 
