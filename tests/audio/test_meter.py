@@ -89,6 +89,18 @@ class DuplicateTests(SynchronousTestCase):
         speech[24_000:32_000] = 8
         self.assertEqual(measure(speech).duplicate_seconds, 0.0)
 
+    def test_quiet_lines_with_a_law_repeat_a_value(self) -> None:
+        """A-law has no zero: a line without a signal has the value 8, or -8, with a few others."""
+        speech = self.speech()
+        line = np.full(8 * RATE, 8, dtype=np.int16)
+        line[::340] = -8
+        self.assertEqual(measure(np.concatenate((speech, line))).duplicate_seconds, 0.0)
+
+    def test_text_telephones_send_short_tones(self) -> None:
+        """Bits of 22 ms, as by ITU-T V.18 Annex A."""
+        bits = [tone(frequency, 0.022, 9000) for frequency in (1400, 1800)]
+        self.assertEqual(measure(np.concatenate(bits * 100)).duplicate_seconds, 0.0)
+
     def test_a_wideband_leg_with_packets_of_20_ms(self) -> None:
         speech = self.speech()
         packets = np.split(speech, range(320, len(speech), 320))

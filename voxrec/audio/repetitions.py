@@ -41,7 +41,8 @@ def find_gaps(samples: Samples, rate: int) -> Spans:
 def find_duplicates(samples: Samples, rate: int) -> Spans:
     """Return the packets of a block at ``rate`` Hz that are bit-exact copies of the packet before them.
 
-    Only codecs without a state, such as G.711, produce such copies, and no natural sound contains them.
+    Only codecs without a state, such as G.711, produce such copies, and no natural sound contains them. Short tones and
+    the constant values of quiet lines (A-law has no zero) do; they also repeat themselves within half of a packet.
     """
     lengths = [round(seconds * rate) for seconds in PACKET_SECONDS]
     copies = [(int(start), packet) for packet in lengths for start in _find_copies(samples, packet)]
@@ -65,4 +66,9 @@ def _find_copies(samples: Samples, packet: int) -> NDArray[np.int64]:
     lengths = np.diff(last, prepend=-1)
     first = repeated[last] - lengths + 1
     is_copy = (lengths >= lag) & (lengths <= _MAX_REPETITION * lag)
-    return (first[is_copy] + lag) * _WORD
+    copies = first[is_copy] + lag
+    content = words[copies[:, np.newaxis] + np.arange(lag)]
+    half = lag // 2
+    is_tone = np.all(content[:, half:] == content[:, : lag - half], axis=1)
+    found: NDArray[np.int64] = copies[~is_tone] * _WORD
+    return found
