@@ -274,6 +274,16 @@ class SendTests(MailerTestCase):
         self.assertIn("550 no such user", error.detail)
         self.assertEqual(self.received, [ANN, ANN])
 
+    async def test_a_relay_that_is_away_after_an_unconfirmed_mail_makes_the_job_dead(self) -> None:
+        """Otherwise a confirmation of the job would end it, although the last attempts have certainly failed."""
+        self.mailbox.closes_at_data_end = True
+        await self.run_failing_job(self.make_mailer())
+        self.assertEqual(self.jobs.unconfirmed, True)
+        self.port = 1
+        with self.assertRaises(DeliveryError):
+            await self.make_mailer()(replace(JOB, claims=2))
+        self.assertEqual(self.jobs.unconfirmed, False)
+
     async def test_postgresql_is_away_when_the_relay_has_accepted(self) -> None:
         """The replies are stored afterwards, even if the job is claimed again meanwhile."""
         outage = [StoreUnavailable("away")] * 2

@@ -156,6 +156,7 @@ class Mailer:
             return
         pending = await self._deliveries.pending_recipients(recording.id, recipients)
         if pending:
+            await self._replies.begin(job)
             await self._deliver(recording, profile, pending)
         await self._replies.require_accepted(job, recipients)
 

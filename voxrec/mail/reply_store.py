@@ -67,6 +67,11 @@ class ReplyStore:
         self._on_reply = on_reply
         self._log = logger
 
+    async def begin(self, job: Job) -> None:
+        """Forget that the last mails of the job were unconfirmed: if this attempt fails, its error is what counts."""
+        if job.claims > 1:
+            await self._jobs.set_unconfirmed(job, unconfirmed=False)
+
     async def store(self, recording_id: UUID, recipient: str, state: DeliveryState, reply: str) -> None:
         """Store a reply about a recipient, or why it was not asked for one."""
         await self._until_stored(partial(self._deliveries.record_reply, recording_id, recipient, state, reply))
