@@ -28,7 +28,7 @@ def temporary_directory(name: str, parent: Path | None = None) -> Path:
     directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{name}-", dir=parent))
     directory.chmod(0o755)
     _lock(directory)
-    atexit.register(_remove, directory)
+    atexit.register(_remove_own, directory, os.getpid())
     return directory
 
 
@@ -53,6 +53,12 @@ def _remove_abandoned(parent: Path) -> None:
                 _remove(directory)
         except FileNotFoundError:  # another process removes it
             continue
+
+
+def _remove_own(directory: Path, owner: int) -> None:
+    """Remove a directory at the end of the process that has created it, not at that of one that was forked from it."""
+    if os.getpid() == owner:
+        _remove(directory)
 
 
 def _remove(directory: Path) -> None:

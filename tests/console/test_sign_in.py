@@ -102,10 +102,9 @@ class PageTests(ConsoleTestCase):
                 self.assertEqual((response.status, response.headers["content-type"]), (200, media_type))
                 headers = {"If-None-Match": response.etag}
                 self.assertEqual((await self.open(f"/console/assets/{name}", **headers)).status, 304)
-        for name in ("SHA256SUMS", "vendor", "none.js"):
+        for name in ("SHA256SUMS", "vendor", "none.js", "..%2f__init__.py"):
             with subtest(name):
                 self.assertEqual((await self.open(f"/console/assets/{name}")).status, 404)
-        self.assertEqual((await self.open("/console/assets/..%2f__init__.py")).status, 303)  # an unknown page
 
     async def test_the_console_is_not_part_of_the_api(self) -> None:
         paths = (await self.request("GET", "/openapi.json", token="")).json["paths"]

@@ -229,7 +229,7 @@ class JobsTests(DatabaseTestCase):
         with self.assertRaisesRegex(Conflict, str(recording_id)):
             await self.jobs.delete(dead[JobKind.FINISH])
         await self.jobs.restart(dead[JobKind.FINISH])
-        with self.assertRaisesRegex(Conflict, "only a dead job can be deleted"):
+        with self.assertRaisesRegex(Conflict, "only a dead or unconfirmed job can be deleted"):
             await self.jobs.delete(dead[JobKind.FINISH])
 
     async def test_states(self) -> None:
