@@ -73,7 +73,7 @@ class ListeningPageTests(PageTestCase, ConsoleTestCase):
             wait.until(lambda _page: state.text == "The listening has ended.")
             self.listening_enabled = False
             self.click(driver, By.CSS_SELECTOR, ".listen")
-            wait.until(lambda _page: "listening.enabled" in state.text)
+            wait.until(lambda _page: "Listening to live calls is disabled" in state.text)
             self.assert_refused_once(driver)
 
         await self.drive(scenario)

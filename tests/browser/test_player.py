@@ -247,7 +247,9 @@ class PlayerPageTests(PageTestCase, ConsoleTestCase):
             self.slider(driver)
             self.assertIn("The file was changed!", verify(driver))
             self.truncate(recording)
-            self.assertIn("The file could not be verified: The file of the recording is missing or damaged.", verify(driver))
+            self.assertIn(
+                "The file could not be verified: The file of the recording is missing or damaged.", verify(driver)
+            )
 
         await self.drive(scenario)
         accesses = (await self.request("GET", f"/recordings/{recording.id}/accesses")).json

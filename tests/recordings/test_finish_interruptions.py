@@ -26,7 +26,7 @@ from voxrec.errors import AudioError
 from voxrec.model import (
     RecordingState,
 )
-from voxrec.recordings import finish, legs
+from voxrec.recordings import legs
 from voxrec.recordings.work_files import WorkFiles
 
 
@@ -34,7 +34,7 @@ class ConcurrentAttemptTests(FinishTestCase):
     """A second attempt runs while the first, whose lease has expired, is at one of its steps."""
 
     def test_attempts_do_not_write_to_the_same_file(self) -> None:
-        for owner, name in ((finish, "join"), (finish, "make_verdict"), (LocalArchive, "put")):
+        for owner, name in ((joining, "join"), (joining, "make_verdict"), (LocalArchive, "put")):
             for second_attempt in (self.run_job, self.produce_without_storing):
                 with self.subTest(name, second_attempt=second_attempt.__name__):
                     self.fixture = FinishFixture(self.base / f"{name}-{second_attempt.__name__}")
@@ -69,8 +69,8 @@ STEPS: dict[str, object] = {
     "repair_header": legs,
     "probe": legs,
     "new": WorkFiles,
-    "join": finish,
-    "make_verdict": finish,
+    "join": joining,
+    "make_verdict": joining,
     "put": LocalArchive,
     "mkdir": Path,
     "rename": Path,
