@@ -26,7 +26,7 @@ from voxrec.errors import AudioError
 from voxrec.model import (
     RecordingState,
 )
-from voxrec.recordings import legs
+from voxrec.recordings import joining, legs
 from voxrec.recordings.work_files import WorkFiles
 
 
