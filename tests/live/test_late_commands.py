@@ -108,7 +108,7 @@ class LateCommandTests(RecordedCallTestCase):
 
         async def one() -> bool:
             shown[:] = await self.mix_monitors(stack)
-            writing = [line.count(".voxrec-sessions/") for line in shown if "/recording/" in line]
+            writing = [line.count("/.voxrec-sessions-") for line in shown if "/recording/" in line]
             return writing == [len(Side)]
 
         self.assertTrue(await stack.wait_until(one, 30), shown)

@@ -69,6 +69,7 @@ class Calls:
     ami: Ami
     announcement_check: AnnouncementCheck
     disk_space: DiskSpaceMonitor
+    session_directory: SessionDirectory
     unreachable: UnreachableFarEnds
     event_queue: EventQueue
     call_directory: CallDirectory
@@ -103,7 +104,10 @@ def build_calls(
 ) -> Calls:
     """Build the connection to Asterisk, and everything that handles its events."""
     reactor, journal = env.reactor, queue.journal
-    asterisk, sessions = _build_client(env), SessionDirectory(files.spool, env.defer_to_thread)
+    asterisk = _build_client(env)
+    sessions = SessionDirectory(
+        *(reactor, files.spool, env.config.asterisk.app, lambda: session.version is not None, env.defer_to_thread)
+    )
     ami = build_ami(env, sessions.renew)
     announcements = _build_announcements(env, database)
     announcement_check = _build_announcement_check(env, asterisk, announcements)
@@ -162,6 +166,7 @@ def build_calls(
         ami=ami,
         announcement_check=announcement_check,
         disk_space=disk_space,
+        session_directory=sessions,
         unreachable=unreachable,
         event_queue=event_queue,
         call_directory=call_directory,

@@ -115,6 +115,7 @@ def build_gateway(reactor: Any, config: Config, dsn: str) -> GatewayServices:
         calls.ami.connection,  # before calls are taken over, whose recordings it controls
         calls.service,
         calls.disk_space,
+        calls.session_directory,
         calls.session,
         calls.listening,  # stops before the connection to Asterisk, from which it removes its channels
         calls.orphan_sweep,
