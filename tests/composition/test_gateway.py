@@ -46,6 +46,7 @@ class BuildGatewayTests(SynchronousTestCase):
                 "AMI connection",
                 "calls",
                 "disk space",
+                "session directory",
                 "Stasis session",
                 "live listening",
                 "orphaned channels",

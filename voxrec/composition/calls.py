@@ -105,9 +105,12 @@ def build_calls(
     """Build the connection to Asterisk, and everything that handles its events."""
     reactor, journal = env.reactor, queue.journal
     asterisk = _build_client(env)
-    sessions = SessionDirectory(
-        *(reactor, files.spool, env.config.asterisk.app, lambda: session.version is not None, env.defer_to_thread)
-    )
+
+    def has_application() -> bool:
+        return session.version is not None
+
+    app = env.config.asterisk.app
+    sessions = SessionDirectory(reactor, files.spool, app, has_application, env.defer_to_thread)
     ami = build_ami(env, sessions.renew)
     announcements = _build_announcements(env, database)
     announcement_check = _build_announcement_check(env, asterisk, announcements)

@@ -53,7 +53,7 @@ class SessionDirectory(TimerService):
         self, clock: IReactorTime, spool: Path, app: str, is_active: Callable[[], bool], defer_to_thread: DeferToThread
     ) -> None:
         super().__init__(_INTERVAL, self.check)
-        self.clock = clock
+        self.clock = self._clock = clock
         self._links = spool / f"{DIRECTORY}-{app}"
         self._is_active = is_active
         self._defer_to_thread = defer_to_thread
@@ -92,7 +92,7 @@ class SessionDirectory(TimerService):
         """Run a change. If the file system does not respond in time, it has its effect later."""
         changed = self._lock.run(lambda: Deferred.fromCoroutine(self._change(change)))
         try:
-            await shielded(changed).addTimeout(_TIMEOUT, self.clock)
+            await shielded(changed).addTimeout(_TIMEOUT, self._clock)
         except TimeoutError:
             self._token = ""
             self._report(f"it does not respond within {_TIMEOUT:g} s")
