@@ -174,6 +174,7 @@ def add_detachment(states: CallStates) -> None:
     def detach(inputs: CallInputs, call: CallCore) -> None:
         call.cancel_timers()
         call.replacements.cancel()
+        call.legs.detach()
         call.transfer.detach()
         call.recording.detach()
 

@@ -77,6 +77,22 @@ class CallerConnectionTests(SynchronousTestCase):
         requests = [request for request in fixture.take_requests() if "variable" not in request]
         self.assertEqual(requests, EARLY_MEDIA[:1] + ANSWER[:1] + EARLY_MEDIA[1:] + STOP_EARLY_MEDIA)
 
+    def test_the_call_ends_while_early_media_begins(self) -> None:
+        for end in ("caller_hung_up", "detach"):
+            with self.subTest(end):
+                fixture = self.new_call(record=False)
+                fixture.asterisk.delayed.add(f"voxrec-{fixture.call.id}-early")
+                fixture.call.leg_progressed(fixture.call.leg)
+                if end == "detach":
+                    fixture.call.inputs.detach()
+                else:
+                    fixture.call.inputs.caller_hung_up(16)
+                    fixture.call.inputs.caller_left()
+                fixture.take_requests()
+                fixture.asterisk.respond()
+                requests = fixture.take_requests()
+                self.assertEqual([request for request in requests if request in EARLY_MEDIA], [])
+
     def test_early_media_that_fails(self) -> None:
         fixture = self.new_call(record=False)
         fixture.asterisk.errors = {"-early": 404}
@@ -204,6 +220,15 @@ class WaitingCallerTests(SynchronousTestCase):
         self.assertNotIn(END_WAITING[0], fixture.take_requests())
         fixture.asterisk.respond()
         self.assertEqual(fixture.take_requests(), END_WAITING)  # the caller's channel does not exist any more
+
+    def test_another_process_has_the_call_before_the_caller_waits(self) -> None:
+        fixture = self.new_call()
+        fixture.asterisk.delayed.add(f"voxrec-{fixture.call.id}-waiting")
+        fixture.call.inputs.begin()
+        fixture.call.inputs.detach()
+        fixture.take_requests()
+        fixture.asterisk.respond()
+        self.assertEqual(fixture.take_requests(), [])
 
     def test_a_waiting_caller_is_refused_by_the_dialplan(self) -> None:
         fixture = self.ringing()

@@ -83,9 +83,12 @@ class CallerConnection:
     async def _start_early_media(self) -> None:
         try:
             await self._asterisk.play_to_bridge(self._legs.bridge, self._playback(EARLY_MEDIA), _SILENCE)
+            if not self._legs.has_caller:
+                return
             # Asterisk sends 183 when it plays to an unanswered channel; before 22.6 it has no other command for that
             await self._asterisk.play_to_channel(self._call.inbound.channel, self._playback(PROGRESS), _NOTHING)
-            await self._join_caller()
+            if self._legs.has_caller:
+                await self._join_caller()
         except VoxrecError as error:
             self._log.warn(
                 "call {call}: the caller cannot hear the far end before the answer: {error}",

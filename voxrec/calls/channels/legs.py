@@ -50,6 +50,19 @@ class Legs:
         self.has_progressed = False
         """Whether the far end has reported progress with media, such as an announcement."""
         self._generation = 1 if taken is None else generation_of(taken)
+        self._detached = False
+
+    def detach(self) -> None:
+        """Leave the caller to another process."""
+        self._detached = True
+
+    @property
+    def has_caller(self) -> bool:
+        """Whether the caller's channel exists, as far as is known, and this process has the call.
+
+        What takes several commands asks it before each one about the caller, who may have hung up meanwhile.
+        """
+        return self._call.inbound.channel in self._resources and not self._detached
 
     @property
     def bridge(self) -> str:
@@ -74,7 +87,7 @@ class Legs:
     async def let_caller_wait(self) -> None:
         """Put the caller alone into a bridge of its own, in which it executes commands at once."""
         await self._asterisk.create_bridge(self._waiting_bridge, f"voxrec {self._call.id} waiting", media="processed")
-        if self._call.inbound.channel in self._resources:  # the caller may have hung up meanwhile
+        if self.has_caller:
             await self._asterisk.add_to_bridge(self._waiting_bridge, (self._call.inbound.channel,))
 
     def destroy_waiting_bridge(self) -> Deferred[bool]:
