@@ -60,6 +60,7 @@ from voxrec.model import (
     Prompt,
     Recording,
     RecordingState,
+    Token,
 )
 from voxrec.profile_check.effective import effective_settings
 from voxrec.profile_check.encryption import EncryptionCheck
@@ -84,7 +85,7 @@ from voxrec.store.search_index import index_new_recordings
 from voxrec.store.second_factors import SecondFactors
 from voxrec.store.sessions import Sessions
 from voxrec.store.sign_in import SignIn
-from voxrec.store.tokens import Tokens
+from voxrec.store.tokens import Tokens, generate_secret
 from voxrec.store.users import Users
 from voxrec.store.webhook_queue import Attempt
 from voxrec.store.webhooks import Endpoint, Webhooks
@@ -398,6 +399,13 @@ class RestTestCase(DatabaseTestCase):
         if token:
             headers.setdefault("Authorization", f"Bearer {token}")
         return await send_request(self.port, method, path, headers=headers, **options)
+
+    async def scoped_token(self, *profile_ids: UUID, role: Role = Role.PROVISION) -> str:
+        """Store a token with access to some Profiles only, and return its secret."""
+        secret = generate_secret()
+        token = Token(id=uuid4(), name="crm", role=role, profile_ids=profile_ids, created_at=datetime.now(UTC))
+        await self.tokens.create(token, secret)
+        return secret
 
     async def add_profile(self, **fields: Any) -> Profile:
         fields = {"id": uuid4(), "created_at": CREATED_AT, "updated_at": CREATED_AT, **fields}

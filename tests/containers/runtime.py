@@ -139,6 +139,24 @@ def image_config(image: str) -> dict[str, Any]:
     return dict(inspected["Docker"]["config"])
 
 
+def first_process(unshare: "subprocess.Popen[bytes]") -> int:
+    """Return the process id, on the host, of process 1 of a namespace that unshare(1) has made; 0 if it has ended."""
+    try:
+        children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children").read_text().split()
+    except FileNotFoundError:
+        return 0
+    return int(children[0]) if children else 0
+
+
+def kill_namespace(unshare: "subprocess.Popen[bytes]") -> None:
+    """Kill everything that runs in a namespace that unshare(1) has made, and unshare."""
+    if pid := first_process(unshare):
+        os.kill(pid, signal.SIGKILL)  # with process 1 all others of its namespace end, and then unshare
+    else:
+        unshare.kill()
+    unshare.wait()
+
+
 class Container:
     """A container of an image, which `start` starts and `stop` stops.
 
@@ -231,11 +249,7 @@ class Container:
     def pid(self) -> int:
         """The process id, on the host, of process 1 of the container; 0 if it does not run."""
         assert self._process is not None
-        try:
-            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        except FileNotFoundError:
-            return 0
-        return int(children[0]) if children else 0
+        return first_process(self._process)
 
     def run(self, *program: str) -> Result:
         """Run a program in the running container, as its user (docker exec)."""
@@ -289,11 +303,7 @@ class Container:
     def remove(self) -> None:
         """Kill everything that runs in the container, and remove it. To be called once or more."""
         if self._process is not None:
-            if pid := self.pid:
-                os.kill(pid, signal.SIGKILL)  # with process 1 all others of its namespace end, and then unshare
-            else:
-                self._process.kill()
-            self._process.wait()
+            kill_namespace(self._process)
         container, self._container = self._container, ""
         if container:
             buildah("rm", container)

@@ -1,25 +1,25 @@
 """A host of its own with a real systemd, in which the shipped unit starts voxrec."""
 
 import json
-import os
-import signal
 import subprocess
 import time
 from pathlib import Path
 from typing import Any, Final
 
 from tests.containers import tools
-from tests.containers.runtime import Network, Result
+from tests.containers.runtime import Network, Result, first_process, kill_namespace
 from tests.containers.tools import HOST, buildah, buildah_command, tools_command
 
 _BOOT_SECONDS: Final = 120.0
 
-# Removes the control groups of hosts that have ended; each is named after the process that has started it.
+# Removes the control groups of hosts that have ended; each is named after the process that has started it. One that is
+# still in use, such as that of a process which this PID namespace does not show, cannot be removed.
 _CLEAN_SCRIPT: Final = """\
 mkdir -p /tmp/cgroup
 mount -t cgroup2 cgroup2 /tmp/cgroup
 for group in /tmp/cgroup/systemd-host-*; do
-    kill -0 "${group##*-}" 2> /dev/null || [ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} +
+    kill -0 "${group##*-}" 2> /dev/null || [ ! -d "$group" ] ||
+        find "$group" -depth -type d -exec rmdir {} + 2> /dev/null || true
 done
 """
 # Gives the new host a control group of its own, which systemd takes for the root of all. The arguments: the working
@@ -70,7 +70,7 @@ umount -l /.host
 exec env --ignore-environment container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --system --log-target=console --show-status=false
 """
-# The directory outside is that of the host, inside it is not visible: files are sent through the standard input.
+# The files of the test are not visible inside, so bodies are sent through the standard input.
 _REQUEST: Final = """\
 import json, ssl, sys, urllib.error as e, urllib.request as r
 method, url, token, content_type, ca_file = sys.argv[1:]
@@ -125,11 +125,7 @@ class SystemdHost:
     def pid(self) -> int:
         """The process id of systemd outside; 0 if it does not run."""
         assert self._process is not None
-        try:
-            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        except FileNotFoundError:
-            return 0
-        return int(children[0]) if children else 0
+        return first_process(self._process)
 
     def run(self, *program: str, data: bytes = b"") -> Result:
         """Run a program as root; return its exit status and what it prints."""
@@ -147,18 +143,8 @@ class SystemdHost:
 
     def write(self, path: str, content: bytes, mode: int, group: str) -> None:
         """Write a file of root that a group can read."""
-        done = self.run(
-            *(
-                "sh",
-                "-ec",
-                'mkdir -p "${1%/*}"; cat > "$1"; chgrp "$2" "$1"; chmod "$3" "$1"',
-                "write",
-                path,
-                group,
-                f"{mode:o}",
-            ),
-            data=content,
-        )
+        script = 'mkdir -p "${1%/*}"; cat > "$1"; chgrp "$2" "$1"; chmod "$3" "$1"'
+        done = self.run("sh", "-ec", script, "write", path, group, f"{mode:o}", data=content)
         assert done.status == 0, done.output
 
     def write_drop_in(self, content: str) -> None:
@@ -195,11 +181,7 @@ class SystemdHost:
     def remove(self) -> None:
         """Kill everything that runs on the host, and remove it. To be called once or more."""
         if self._process is not None:
-            if pid := self.pid:
-                os.kill(pid, signal.SIGKILL)  # with process 1 all others of its namespace end, and then unshare
-            else:
-                self._process.kill()
-            self._process.wait()
+            kill_namespace(self._process)
             self._process = None
             subprocess.run(tools_command("sh", "-c", _CLEAN_SCRIPT), check=False)
         container, self._container = self._container, ""

@@ -51,10 +51,14 @@ class SystemdTests(SynchronousTestCase):
         self.host = SystemdHost(systemd_image(), network, directory)
         self.addCleanup(self.host.remove)
         self.host.boot()
+        self.write_certificate()
+        self.host.write("/etc/voxrec/voxrec.yaml", settings().encode(), 0o640, "voxrec")
+
+    def write_certificate(self) -> None:
+        """Write a new certificate of REST, which requests and webhooks trust, and its key."""
         key, certificate = make_pem("127.0.0.1")
         self.host.write("/etc/voxrec/key.pem", key, 0o640, "voxrec")
         self.host.write("/etc/voxrec/certificate.pem", certificate, 0o644, "voxrec")
-        self.host.write("/etc/voxrec/voxrec.yaml", settings().encode(), 0o640, "voxrec")
 
     def systemctl(self, *arguments: str) -> None:
         """Run systemctl, which waits until the job has succeeded."""
@@ -98,7 +102,7 @@ class SystemdTests(SynchronousTestCase):
         self.assertRegex(status, r"CapEff:\t0+400\n")  # CAP_NET_BIND_SERVICE
 
     def assert_https_and_conversions(self) -> str:
-        """Import a Recording and download it in other formats, one of which is stored; return its id."""
+        """Import a Recording, download it in other formats, and return its id."""
         profile = self.request("PUT", "/profiles", {"name": "Front desk"})
         recording = str(self.request("PUT", "/recordings", {"profileId": profile["id"]})["id"])
         self.request("PUT", f"/recordings/{recording}/audio", two_tones(), content_type="audio/wav")
@@ -116,9 +120,7 @@ class SystemdTests(SynchronousTestCase):
 
     def assert_reload(self) -> None:
         pid = self.main_pid()
-        key, certificate = make_pem("127.0.0.1")
-        self.host.write("/etc/voxrec/key.pem", key, 0o640, "voxrec")
-        self.host.write("/etc/voxrec/certificate.pem", certificate, 0o644, "voxrec")
+        self.write_certificate()
         self.systemctl("reload", "voxrec")
         self.wait_until(lambda: self.host.request("GET", f"{URL}/profiles", TOKEN)[0] == 200, "the new certificate")
         self.assertEqual(self.main_pid(), pid)

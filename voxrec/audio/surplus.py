@@ -22,7 +22,6 @@ from voxrec.model import Side
 
 _MAX_AHEAD_SECONDS: Final = 0.1  # by which MixMonitor lets a party be ahead before it writes silence for the other one
 _OVERLAP_SECONDS: Final = 0.64  # of two windows: whole frames of MixMonitor, and longer than any event
-_OTHER: Final = {Side.CALLER: Side.CALLEE, Side.CALLEE: Side.CALLER}
 
 
 def find_surplus(legs: Mapping[Side, Path]) -> Mapping[Side, list[Cut]]:
@@ -137,7 +136,7 @@ class _Matching:
         """Add a copy: its side is ahead by it, or less behind."""
         length = cut.end - cut.start
         self._found += length
-        taken = self._take(_OTHER[side], length)
+        taken = self._take(side.other, length)
         copy = _Copy(cut, length - taken)
         self._matched += taken
         if taken:
@@ -150,7 +149,7 @@ class _Matching:
 
     def add_gap(self, side: Side, cut: Cut) -> None:
         """Add silence: it is cut as far as the other side is ahead."""
-        taken = self._take(_OTHER[side], cut.end - cut.start)
+        taken = self._take(side.other, cut.end - cut.start)
         if taken:
             self._cuts[side].append(Cut(cut.start, cut.start + taken))
 

@@ -105,11 +105,10 @@ def _loss_reasons(statistics: RtpStatistics) -> tuple[str, ...]:
 
 def _gap_reasons(meters: Mapping[Side, Meter | None], surplus: Mapping[Side, float]) -> tuple[str, ...]:
     """Return the reasons for gaps. Those that MixMonitor wrote beside the surplus of the other side miss nothing."""
-    others = {Side.CALLER: Side.CALLEE, Side.CALLEE: Side.CALLER}
     return tuple(
         gaps_reason(side)
         for side, meter in meters.items()
-        if meter and _has_gaps(meter, meter.gap_seconds - surplus.get(others[side], 0.0))
+        if meter and _has_gaps(meter, meter.gap_seconds - surplus.get(side.other, 0.0))
     )
 
 

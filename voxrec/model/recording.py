@@ -43,6 +43,11 @@ class Side(enum.StrEnum):
     CALLER = "caller"
     CALLEE = "callee"
 
+    @property
+    def other(self) -> "Side":
+        """The other party."""
+        return Side.CALLEE if self is Side.CALLER else Side.CALLER
+
 
 class PauseBehavior(enum.StrEnum):
     """How a Recording represents the time during which it was paused. No audio of that time is stored.

@@ -1,6 +1,6 @@
 """/bulk-actions: previews, roles, confirmation, and their execution by the worker."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,10 +10,9 @@ from tests.api.rest_test_case import CREATED_AT, PUBLIC_URL, ClientResponse, Res
 from tests.database import reactor
 from tests.recordings.crashing_bulk_actions import make_worker
 from tests.subtest import subtest
-from voxrec.model import Recording, RecordingState, Role, Token
+from voxrec.model import Recording, RecordingState
 from voxrec.store import bulk_actions
 from voxrec.store.recording_pages import RecordingPages
-from voxrec.store.tokens import generate_secret
 
 
 class BulkActionTestCase(RestTestCase):
@@ -163,9 +162,7 @@ class RoleTests(BulkActionTestCase):
         own, other = await self.add_profile(), await self.add_profile()
         mine = await self.add_recording(profile_id=own.id)
         foreign = await self.add_recording(profile_id=other.id)
-        secret = generate_secret()
-        token = Token(id=uuid4(), name="crm", role=Role.PROVISION, profile_ids=(own.id,), created_at=datetime.now(UTC))
-        await self.tokens.create(token, secret)
+        secret = await self.scoped_token(own.id)
         action = await self.preview("delete", token=secret, recordingIds=[str(mine.id), str(foreign.id)])
         self.assertEqual([id_ for id_, _, _ in await self.results(action)], [str(mine.id)])
         hidden = await self.preview("delete")

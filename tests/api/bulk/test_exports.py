@@ -7,8 +7,7 @@ from uuid import UUID, uuid4
 
 from tests.api.rest_test_case import PUBLIC_URL, ClientResponse, RestTestCase
 from tests.subtest import subtest
-from voxrec.model import Export, Role, Token
-from voxrec.store.tokens import generate_secret
+from voxrec.model import Export, Role
 
 CONTENT = b"PK" + bytes(range(256)) * 10
 
@@ -28,12 +27,6 @@ class ExportTestCase(RestTestCase):
             (len(content), hashlib.sha256(content).hexdigest(), node, export_id),
         )
         return await self.exports.get(UUID(export_id))
-
-    async def scoped_token(self, *profile_ids: UUID) -> str:
-        secret, now = generate_secret(), datetime.now(UTC)
-        token = Token(id=uuid4(), name="crm", role=Role.READ, profile_ids=profile_ids, created_at=now)
-        await self.tokens.create(token, secret)
-        return secret
 
 
 class CreationTests(ExportTestCase):
@@ -115,7 +108,8 @@ class CreationTests(ExportTestCase):
 class ScopeTests(ExportTestCase):
     async def test_a_token_for_some_profiles(self) -> None:
         own, other = await self.add_profile(), await self.add_profile()
-        secret, both = await self.scoped_token(own.id), await self.scoped_token(own.id, other.id)
+        secret = await self.scoped_token(own.id, role=Role.READ)
+        both = await self.scoped_token(own.id, other.id, role=Role.READ)
         mine = (await self.create(token=secret)).json
         self.assertEqual(mine["profileIds"], [str(own.id)])
         of_both, of_all = (await self.create(token=both)).json, (await self.create()).json

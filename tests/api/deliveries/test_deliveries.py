@@ -5,9 +5,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from tests.api.rest_test_case import RestTestCase
-from voxrec.model import JobKind, Recording, RecordingState, Role, Token, Webhook
+from voxrec.model import JobKind, Recording, RecordingState, Webhook
 from voxrec.store.deliveries import Deliveries, DeliveryState
-from voxrec.store.tokens import generate_secret
 from voxrec.store.webhook_queue import Attempt, WebhookQueue
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -109,11 +108,7 @@ class ListTests(DeliveryTestCase):
 
     async def test_a_token_of_other_profiles(self) -> None:
         recording = await self.add_completed()
-        secret = generate_secret()
-        other = await self.add_profile()
-        await self.tokens.create(
-            Token(id=uuid4(), name="x", role=Role.PROVISION, profile_ids=(other.id,), created_at=NOW), secret
-        )
+        secret = await self.scoped_token((await self.add_profile()).id)
         for method in ("GET", "POST"):
             response = await self.request(
                 method, f"/recordings/{recording.id}/deliveries", token=secret, json={"target": "x@example.org"}

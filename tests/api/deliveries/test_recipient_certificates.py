@@ -3,15 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from cryptography import x509
 
 from tests.api.rest_test_case import PUBLIC_URL, ClientResponse, RestTestCase
 from tests.mail.key_pairs import make_certificate, private_pem, rsa_key
 from tests.subtest import subtest
-from voxrec.model import Role, Token
-from voxrec.store.tokens import generate_secret
 
 ANN = "ann@example.org"
 PATH = "/recipient-certificates"
@@ -175,9 +173,3 @@ class RecipientCertificateTests(RestTestCase):
         for profile_id in (None, str(other.id)):
             refused = await self.create(token=token, profileId=profile_id)
             self.assertEqual((refused.status, refused.error_fields), (422, ["profileId"]))
-
-    async def scoped_token(self, profile_id: UUID) -> str:
-        secret, now = generate_secret(), datetime.now(UTC)
-        token = Token(id=uuid4(), name="crm", role=Role.PROVISION, profile_ids=(profile_id,), created_at=now)
-        await self.tokens.create(token, secret)
-        return secret

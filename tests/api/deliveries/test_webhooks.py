@@ -2,11 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from tests.api.rest_test_case import PUBLIC_URL, ClientResponse, RestTestCase
-from voxrec.model import RecordingState, Role, Token
-from voxrec.store.tokens import generate_secret
+from voxrec.model import RecordingState
 
 URL = "https://crm.example/calls?key=1"
 
@@ -19,12 +18,6 @@ class WebhookTestCase(RestTestCase):
         response = await self.create(**fields)
         self.assertEqual(response.status, 201, response.body)
         return response.json
-
-    async def scoped_token(self, profile_id: UUID) -> str:
-        secret, now = generate_secret(), datetime.now(UTC)
-        token = Token(id=uuid4(), name="crm", role=Role.PROVISION, profile_ids=(profile_id,), created_at=now)
-        await self.tokens.create(token, secret)
-        return secret
 
 
 class CrudTests(WebhookTestCase):

@@ -2,12 +2,10 @@
 
 from datetime import timedelta
 from urllib.parse import urlencode
-from uuid import uuid4
 
 from tests.api.rest_test_case import CREATED_AT, RestTestCase
 from tests.subtest import subtest
-from voxrec.model import RecordingState, Role, Token
-from voxrec.store.tokens import generate_secret
+from voxrec.model import RecordingState, Role
 
 DAY = "2026-01-31T00:00:00Z"
 NEXT_DAY = "2026-02-01T00:00:00Z"
@@ -37,9 +35,7 @@ class RecordingCountTests(RestTestCase):
         own = await self.add_profile()
         await self.add_recording(profile_id=own.id)
         await self.add_recording()
-        secret = generate_secret()
-        token = Token(id=uuid4(), name="t", role=Role.READ, profile_ids=(own.id,), created_at=CREATED_AT)
-        await self.tokens.create(token, secret)
+        secret = await self.scoped_token(own.id, role=Role.READ)
         self.assertEqual(await self.counts(secret, until=NEXT_DAY), {**NONE, "completed": 1})
 
     async def test_invalid_ranges(self) -> None:
