@@ -54,26 +54,12 @@ class FieldError:
 class VoxrecError(Exception):
     """Base class of all exceptions that voxrec raises deliberately.
 
-    ``problem_reason`` distinguishes causes that share a ``code``; ``params`` are its parameters, of types of JSON.
+    ``field_errors`` are the fields of the input that cause it. ``problem_reason`` distinguishes causes that share a
+    ``code``; ``params`` are its parameters, of types of JSON.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
-
-    def __init__(
-        self, detail: str, *, reason: ProblemReason | None = None, params: Mapping[str, Any] = _NO_PARAMS
-    ) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.problem_reason = reason
-        self.params = params
-
-
-class InvalidInput(VoxrecError):
-    """The input is invalid. Every invalid field is reported, not only the first one."""
-
-    status = 422
-    code = "invalid"
 
     def __init__(
         self,
@@ -83,8 +69,18 @@ class InvalidInput(VoxrecError):
         reason: ProblemReason | None = None,
         params: Mapping[str, Any] = _NO_PARAMS,
     ) -> None:
-        super().__init__(detail, reason=reason, params=params)
+        super().__init__(detail)
+        self.detail = detail
         self.field_errors = tuple(field_errors)
+        self.problem_reason = reason
+        self.params = params
+
+
+class InvalidInput(VoxrecError):
+    """The input is invalid. Every invalid field is reported, not only the first one."""
+
+    status = 422
+    code = "invalid"
 
 
 def invalid_field(error: FieldError) -> InvalidInput:
@@ -113,17 +109,6 @@ class Conflict(VoxrecError):
 
     status = 409
     code = "conflict"
-
-    def __init__(
-        self,
-        detail: str,
-        field_errors: Sequence[FieldError] = (),
-        *,
-        reason: ProblemReason | None = None,
-        params: Mapping[str, Any] = _NO_PARAMS,
-    ) -> None:
-        super().__init__(detail, reason=reason, params=params)
-        self.field_errors = tuple(field_errors)
 
 
 class Unavailable(VoxrecError):

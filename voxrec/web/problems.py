@@ -1,7 +1,7 @@
 """Errors as problem details (RFC 9457), for every error including those of Klein and of unexpected exceptions."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Final
 from uuid import uuid4
@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from voxrec.error_codes import FieldErrorCode
-from voxrec.errors import Conflict, FieldError, InvalidInput, Unavailable, VoxrecError
+from voxrec.errors import FieldError, Unavailable, VoxrecError
 from voxrec.web.errors import RestError
 from voxrec.web.response import Response
 
@@ -88,9 +88,8 @@ def _problem_of(error: BaseException) -> tuple[Problem, Mapping[str, str]]:
         case HTTPException():
             return _routing_problem(error)
         case VoxrecError(status=status) if status < 500:
-            field_errors = error.field_errors if isinstance(error, InvalidInput | Conflict) else ()
             headers = error.headers if isinstance(error, RestError) else {}
-            return _client_problem(error, field_errors), headers
+            return _client_problem(error), headers
         case RestError():
             reference = _log_failure(error)
             return _problem(error.status, error.code, error.detail, reference=reference), error.headers
@@ -109,19 +108,19 @@ def _problem_of(error: BaseException) -> tuple[Problem, Mapping[str, str]]:
             return _problem(500, code, detail, reference=_log_failure(error)), {}
 
 
-def _client_problem(error: VoxrecError, field_errors: Sequence[FieldError]) -> Problem:
+def _client_problem(error: VoxrecError) -> Problem:
     """Return the problem of an error of the client, of a bounded size: a request must not cause a much larger response.
 
     The detail says how many invalid fields are not listed.
     """
     detail = error.detail
-    if (more := len(field_errors) - MAX_ERRORS) > 0:
+    if (more := len(error.field_errors) - MAX_ERRORS) > 0:
         detail = f"{detail} The first {MAX_ERRORS} errors are listed; there are {more} more."
     return msgspec.structs.replace(
         _problem(error.status, error.code, _abbreviate(detail, _MAX_MESSAGE_LENGTH)),
         reason=error.problem_reason,
         params=_abbreviated(error.params),
-        errors=tuple(map(_invalid_field, field_errors[:MAX_ERRORS])),
+        errors=tuple(map(_invalid_field, error.field_errors[:MAX_ERRORS])),
     )
 
 
