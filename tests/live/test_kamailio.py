@@ -107,6 +107,8 @@ class KamailioTests(NodesTestCase):
             nodes = [await self.start_shared_node(name) for name in self.names]
             _shared.append(Distributed(self.names, nodes))
             await _shared[0].kamailio.start(reactor)
+            for name, node in zip(self.names, nodes, strict=True):  # lets it read the rows of all nodes
+                await node.request_json("POST", f"/nodes/{name}", {"draining": False})
         self.cluster = _shared[0]
         self.berlin, self.munich = self.cluster.nodes.values()
         self.far_end = SipUserAgent(self.berlin.asterisk.sip_address)
@@ -206,6 +208,7 @@ class KamailioTests(NodesTestCase):
     async def test_a_call_that_was_passed_to_another_node_is_given_up(self) -> None:
         """By a node that has it already, and by one that receives it late. Kamailio's part is played by the test."""
         await self.distributed()
+        profile = await self.put_profile(f"sip:late@{self.far_end.host_port}")
         self.far_end.invite_responses = (SipResponse(180),)
         before = len(self.far_end.requests("INVITE"))
         nodes = self.berlin, self.munich, self.berlin
@@ -215,8 +218,8 @@ class KamailioTests(NodesTestCase):
             self.addCleanup(agent.stop)
 
         def attempt(agent: SipUserAgent, number: int) -> Deferred[SipMessage]:
-            headers = {"X-Voxrec-Attempt": f"{self.profile.replace('-', '')}/{number}"}
-            return Deferred.fromCoroutine(agent.request(self.reactor, "INVITE", self.profile, headers=headers))
+            headers = {"X-Voxrec-Attempt": f"{profile.replace('-', '')}/{number}"}
+            return Deferred.fromCoroutine(agent.request(self.reactor, "INVITE", profile, headers=headers))
 
         async def calls(number: int) -> bool:
             return len(self.invites(before)) == number
@@ -233,7 +236,7 @@ class KamailioTests(NodesTestCase):
         self.far_end.respond(current, 200, self.far_end.sdp_offer())
         self.assertEqual((await answered).status, 200)
         second.hang_up()
-        recording = await self.munich.wait_for_recording(self.profile)
+        recording = await self.munich.wait_for_recording(profile)
         self.assertEqual(recording["node"], "munich")
 
     async def test_an_invite_that_arrives_by_two_ways_reaches_the_far_end_once(self) -> None:

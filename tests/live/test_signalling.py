@@ -230,9 +230,13 @@ class MergedInviteTests(SignallingTestCase):
         async def merged() -> bool:
             return any(response.status == self.status for way in ways for response in way.received)
 
+        async def called() -> bool:
+            return bool(far_end.requests("INVITE"))
+
         far_end.invite_responses = (SipResponse(180),)
         calls = [invite(way) for way in ways[:2]]
         self.assertTrue(await stack.wait_until(merged, 10))
+        self.assertTrue(await stack.wait_until(called, 10))
         (received,) = far_end.requests("INVITE")
         far_end.respond(received, 503)
         self.assertEqual({response.status for response in await gather(*calls)}, {self.status, 503})
