@@ -11,13 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.events.event_streams import decode_events
 from tests.api.rest_test_case import CREATED_AT
-from voxrec.api.events.event_broadcaster import (
-    BUFFER_SIZE,
-    HEARTBEAT_INTERVAL,
-    EventBroadcaster,
-    EventFilter,
-    Subscriber,
-)
+from voxrec.api.events.event_broadcaster import EventBroadcaster
+from voxrec.api.events.event_buffer import BUFFER_SIZE
+from voxrec.api.events.subscriber import HEARTBEAT_INTERVAL, EventFilter, Subscriber
 from voxrec.errors import StoreUnavailable
 from voxrec.model import Event, EventType
 from voxrec.store.events import RetainedRange

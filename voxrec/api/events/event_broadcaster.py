@@ -6,15 +6,9 @@ beyond the bytes in transit: once it falls behind the buffer, its events are rea
 disconnects a client that stops reading; it can resume from its last event.
 """
 
-import math
-from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable, Collection, Set
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
-from itertools import islice
 from typing import Final, Protocol
-from uuid import UUID
 
 import msgspec
 from twisted.application.service import Service
@@ -23,17 +17,15 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from voxrec.clock import utc_now
-from voxrec.deferreds import AsyncEvent, SingleFlight
+from voxrec.api.events.event_buffer import EncodedEvent, EventBuffer
+from voxrec.api.events.subscriber import RETRY_DELAY, EventFilter, Subscriber
+from voxrec.deferreds import SingleFlight
 from voxrec.errors import StoreUnavailable, Unavailable
-from voxrec.model import Event, EventType, ListeningEvent, ListeningEventType
+from voxrec.model import Event, ListeningEvent
 from voxrec.store.events import RetainedRange
-from voxrec.web.sse import HEARTBEAT, encode_event, encode_retry
+from voxrec.web.sse import encode_event, encode_retry
 
-HEARTBEAT_INTERVAL: Final = 15.0  # seconds of silence before a comment is sent, so that proxies keep the connection
-BUFFER_SIZE: Final = 1000  # events
 _BATCH_SIZE: Final = 100  # events read, or sent, at once
-_RETRY_DELAY: Final = 1.0  # seconds after PostgreSQL failed
 _RECONNECTION_TIME: Final = 2000  # milliseconds before a disconnected client reconnects
 
 
@@ -45,39 +37,6 @@ class EventRepository(Protocol):
 
     async def after(self, last: int, limit: int, /) -> list[Event]:
         """Return at most ``limit`` events with ids greater than ``last``, oldest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """The events that a client subscribes to. No ``types``: all types. ``profile_ids`` None: all Profiles.
-
-    ``with_listenings``: also the events of listenings.
-    """
-
-    types: Collection[EventType | ListeningEventType] = ()
-    profile_ids: Collection[UUID] | None = None
-    with_listenings: bool = False
-
-    def matches(self, event: Event | ListeningEvent) -> bool:
-        """Return whether the event passes the filter."""
-        return (
-            (not self.types or event.type in self.types)
-            and (self.profile_ids is None or event.profile_id in self.profile_ids)
-            and (self.with_listenings or isinstance(event, Event))
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class BufferedEvent:
-    """An event and its encoding for the stream."""
-
-    event: Event
-    frame: bytes
-
-    @classmethod
-    def of(cls, event: Event) -> "BufferedEvent":
-        """Encode an event."""
-        return cls(event, encode_event(event.type, msgspec.json.encode(event), event.id))
 
 
 class EventBroadcaster(Service):
@@ -98,9 +57,7 @@ class EventBroadcaster(Service):
         self._clock = clock
         self._repository = repository
         self._on_active_change: Callable[[bool], object] = lambda _active: None
-        self._buffer: deque[BufferedEvent] = deque()  # all events with ids in (_buffer_start, _newest]
-        self._buffer_start = 0
-        self._newest = 0
+        self._buffer = EventBuffer()
         self._subscribers: set[Subscriber] = set()
         self._fetching = SingleFlight(self._fetch, self._fetch_failed)
         self._stopped = False
@@ -117,7 +74,7 @@ class EventBroadcaster(Service):
 
     async def subscribe(
         self, event_filter: EventFilter, last_id: int | None, expires_at: datetime | None = None
-    ) -> "Subscriber":
+    ) -> Subscriber:
         """Return a stream of the events after ``last_id``, or of new events only if it is None.
 
         It ends at ``expires_at``, when the client's token expires, and whenever tokens change (`disconnect_all`).
@@ -137,8 +94,7 @@ class EventBroadcaster(Service):
             preamble.append(_reset_frame(last_id))
             last_id = 0
         if not self._subscribers:
-            self._buffer.clear()
-            self._buffer_start = self._newest = retained.newest
+            self._buffer.restart(retained.newest)
             self._on_active_change(True)
         subscriber = Subscriber(self, self._clock, event_filter, last_id, b"".join(preamble), expires_at)
         self._subscribers.add(subscriber)
@@ -172,155 +128,43 @@ class EventBroadcaster(Service):
         self.disconnect_all()
         self._fetching.cancel()
 
-    async def events_after(self, last_id: int) -> list[BufferedEvent]:
+    async def events_after(self, last_id: int) -> list[EncodedEvent]:
         """Return the next events after ``last_id``, oldest first, at most one batch; empty if there are none yet."""
-        if last_id >= self._newest:
+        if last_id >= self._buffer.newest:
             return []
-        if last_id >= self._buffer_start:
-            start = bisect_right(self._buffer, last_id, key=_event_id)
-            return list(islice(self._buffer, start, start + _BATCH_SIZE))
-        return [BufferedEvent.of(event) for event in await self._repository.after(last_id, _BATCH_SIZE)]
+        if self._buffer.covers(last_id):
+            return self._buffer.after(last_id, _BATCH_SIZE)
+        return [EncodedEvent.of(event) for event in await self._repository.after(last_id, _BATCH_SIZE)]
 
-    def unsubscribe(self, subscriber: "Subscriber") -> None:
+    def unsubscribe(self, subscriber: Subscriber) -> None:
         """Remove a subscriber, if it has not been removed yet."""
         if subscriber in self._subscribers:
             self._subscribers.discard(subscriber)
             if not self._subscribers:
-                self._buffer.clear()
-                self._buffer_start = self._newest
+                self._buffer.restart(self._buffer.newest)
                 self._on_active_change(False)
 
     async def _fetch(self) -> None:
         if not self._subscribers:
             return
-        newest = self._newest
+        newest = self._buffer.newest
         try:
             events = await self._repository.after(newest, _BATCH_SIZE)
         except StoreUnavailable:
             # not deferreds.retry: the attempts must end with the last subscriber
-            await deferLater(self._clock, _RETRY_DELAY)
+            await deferLater(self._clock, RETRY_DELAY)
             self._fetching.request()
             return
-        if newest != self._newest:  # the buffer was started anew for other subscribers
+        if newest != self._buffer.newest:  # the buffer was started anew for other subscribers
             self._fetching.request()
         elif events:
             self._fetching.request()  # there may be more than one batch
-            self._append(events)
-
-    def _append(self, events: list[Event]) -> None:
-        self._buffer.extend(map(BufferedEvent.of, events))
-        self._erase_parties({event.data.get("callId") for event in events if event.type is EventType.RECORDING_DELETED})
-        self._newest = events[-1].id
-        while len(self._buffer) > BUFFER_SIZE:
-            self._buffer_start = self._buffer.popleft().event.id
-        for subscriber in tuple(self._subscribers):
-            subscriber.notify()
-
-    def _erase_parties(self, call_ids: Set[str | None]) -> None:
-        """Erase personal data of calls from the buffer: their Recordings were deleted."""
-        if not call_ids - {None}:
-            return
-        self._buffer = deque(
-            BufferedEvent.of(buffered.event.without_parties())
-            if buffered.event.type.startswith("call.") and buffered.event.data.get("id") in call_ids
-            else buffered
-            for buffered in self._buffer
-        )
+            self._buffer.append(events)
+            for subscriber in tuple(self._subscribers):
+                subscriber.notify()
 
     def _fetch_failed(self, failure: Failure) -> None:
         self._log.failure("Reading events failed; retrying at the next notification", failure)
-
-
-class Subscriber:
-    """The event stream of one client: a response body that ends when the client or the daemon disconnects."""
-
-    def __init__(
-        self,
-        broadcaster: EventBroadcaster,
-        clock: IReactorTime,
-        event_filter: EventFilter,
-        last_id: int,
-        preamble: bytes,
-        expires_at: datetime | None = None,
-    ) -> None:
-        self._broadcaster = broadcaster
-        self._clock = clock
-        self._filter = event_filter
-        self._last_id = last_id
-        self._preamble = preamble
-        self._expires_at = expires_at
-        self._closed = False
-        self._notified = AsyncEvent(clock)
-        self._announced: deque[bytes] = deque(maxlen=_BATCH_SIZE)
-
-    def __aiter__(self) -> "Subscriber":
-        return self
-
-    async def __anext__(self) -> bytes:
-        """Return the next events, or a heartbeat after a silence of HEARTBEAT_INTERVAL."""
-        preamble, self._preamble = self._preamble, b""
-        if preamble:
-            return preamble
-        deadline = self._clock.seconds() + HEARTBEAT_INTERVAL
-        while not self._ended:
-            frames = await self._next_frames()
-            if self._ended:
-                break
-            if frames:
-                return frames
-            if (remaining := deadline - self._clock.seconds()) <= 0:
-                return HEARTBEAT
-            await self._notified.wait(min(remaining, self._seconds_left))
-        raise StopAsyncIteration
-
-    @property
-    def _ended(self) -> bool:
-        """Whether the stream was closed, or the client's token has expired."""
-        return self._closed or self._seconds_left <= 0
-
-    @property
-    def _seconds_left(self) -> float:
-        """The time until the client's token expires."""
-        return math.inf if self._expires_at is None else (self._expires_at - utc_now(self._clock)).total_seconds()
-
-    async def aclose(self) -> None:
-        """End the stream and unsubscribe."""
-        self.close()
-        self._broadcaster.unsubscribe(self)
-
-    def close(self) -> None:
-        """End the stream."""
-        self._closed = True
-        self.notify()
-
-    def announce(self, event: ListeningEvent, frame: bytes) -> None:
-        """Send an event that is not stored, if it passes the filter. A slow client loses the oldest of them."""
-        if self._filter.matches(event):
-            self._announced.append(frame)
-            self.notify()
-
-    def notify(self) -> None:
-        """Look for new events."""
-        self._notified.set()
-
-    async def _next_frames(self) -> bytes:
-        """Return the next events that match the filter, or nothing once all events were seen."""
-        if self._announced:
-            frames = b"".join(self._announced)
-            self._announced.clear()
-            return frames
-        try:
-            while not self._ended and (events := await self._broadcaster.events_after(self._last_id)):
-                self._last_id = events[-1].event.id
-                if matching := [buffered.frame for buffered in events if self._filter.matches(buffered.event)]:
-                    return b"".join(matching)
-        except StoreUnavailable:
-            await self._notified.wait(_RETRY_DELAY)
-        return b""
-
-
-def _event_id(buffered: BufferedEvent) -> int:
-    return buffered.event.id
 
 
 def _reset_frame(last_id: int) -> bytes:

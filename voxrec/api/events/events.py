@@ -3,7 +3,8 @@
 from typing import Any, Final
 from uuid import UUID
 
-from voxrec.api.events.event_broadcaster import EventBroadcaster, EventFilter
+from voxrec.api.events.event_broadcaster import EventBroadcaster
+from voxrec.api.events.subscriber import EventFilter
 from voxrec.api.parameters import profile_ids
 from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import FieldError, InvalidInput, InvalidValue
