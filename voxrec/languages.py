@@ -57,7 +57,11 @@ class Language:
             amount, unit = size / 1e9, "GB"
         else:
             amount, unit = (size / 1e6, "MB") if size >= 1e6 else (size / 1e3, "kB")
-        return f"{amount:.1f} {unit}".replace(".", self.text("decimal_separator"))
+        return f"{self.decimal(amount, 1)} {unit}"
+
+    def decimal(self, number: float, digits: int) -> str:
+        """Return a number with ``digits`` decimal places."""
+        return f"{number:.{digits}f}".replace(".", self.text("decimal_separator"))
 
 
 class Languages:

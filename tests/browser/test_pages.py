@@ -32,7 +32,6 @@ NOT_PAGES: Final = frozenset(
     {
         *("/console", "/console/assets/<name>", "/console/calls/table", "/console/recordings.csv"),
         *("/console/recordings/<id>/changes", "/console/session", "/console/<path:name>"),
-        "/console/error-texts",
     }
 )
 """Paths of what is not a page: a redirection, files, and what scripts load."""

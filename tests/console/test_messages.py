@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 import voxrec
-from tests.api.rest_test_case import RestTestCase
+from tests.api.rest_test_case import ClientResponse, RestTestCase, send_request
 from tests.console.console_test_case import SAME_ORIGIN, ConsoleTestCase
 from tests.subtest import subtest
 from voxrec.console.messages import ERROR_TEXTS, field_message, problem_message
@@ -41,6 +42,7 @@ INVALID_VALUES = {
     "InvalidCertificateError",
     "Violation",
 }
+HERTZ = "Erlaubt sind 4000 bis 192.000 Hz."
 PASSED_ON = ("code", "problem_reason")  # attributes of an error that another one repeats
 WITH_REASON = {"Conflict", "NotAudio"}
 """Errors whose code has several causes."""
@@ -147,12 +149,39 @@ class FormTests(ConsoleTestCase):
         self.assertIn("weil sie eine Löschsperre hat", text)
         self.assertNotIn("legal hold", text)
 
-    async def test_texts_of_scripts(self) -> None:
-        for language, text in (("de", "Ihre Rechte erlauben das nicht."), ("en", "Your permissions do not include")):
-            response = await self.open("/console/error-texts", **{"Accept-Language": language})
-            self.assertIn(text, response.json["codes"]["not-allowed"])
-            self.assertEqual({*response.json["fields"]}, {*FieldErrorCode})
-            self.assertEqual({*response.json["reasons"]}, {*ProblemReason})
+    async def text_for_script(self, document: object, language: str = "de") -> ClientResponse:
+        headers = {"Accept-Language": language, "Content-Type": "application/json"}
+        body = document if isinstance(document, bytes) else msgspec.json.encode(document)
+        return await send_request(self.port, "POST", "/console/problem-text", headers=headers, data=body)
+
+    async def test_scripts_say_the_same_as_pages(self) -> None:
+        cookie = await self.signed_in("read")
+        response = await self.request("PUT", "/prompts", json={"name": "x"}, token="", headers={"Cookie": cookie})
+        self.assertEqual(response.status, 403)
+        text = (await self.text_for_script(response.json)).body.decode()
+        self.assertEqual(text, "Dazu ist die Rolle Einrichtung nötig.")
+        common = {"type": "urn:x", "title": "x", "status": 422, "detail": "in English", "code": "invalid"}
+        for document, expected in (
+            ({"code": "not-audio", "reason": "audio-sample-rate", "params": {"minimum": 4000, "maximum": 192_000}}, HERTZ),
+            ({"code": "not-audio", "reason": "audio-format", "params": {"allowed": ["wav", "mp3"]}}, "werden: wav, mp3."),
+            ({"errors": [_too_short(1), _too_short(12)]}, "Hier fehlt eine Eingabe. Geben Sie mindestens 12 Zeichen ein."),
+            ({"code": "of a later version"}, "in English"),
+            ({"reason": "audio-sample-rate", "params": {"minimum": "<b>"}}, "Einige Eingaben sind nicht gültig."),
+            ({"errors": [{**_too_short(1), "code": "certificate-expired", "params": {"time": "soon"}}]}, "in English"),
+        ):
+            with subtest(document):
+                response = await self.text_for_script({**common, **document})
+                self.assertEqual((response.status, response.headers["content-type"]), (200, "text/plain; charset=utf-8"))
+                self.assertIn(expected, response.body.decode())
+
+    async def test_only_problem_documents_have_a_text(self) -> None:
+        for document, status in ((b"", 400), (b"{}", 400), (b"[" * 10_000, 400), (b" " * 70_000, 413)):
+            with subtest(document[:9]):
+                self.assertEqual((await self.text_for_script(document)).status, status)
+
+
+def _too_short(minimum: int) -> dict[str, Any]:
+    return {"field": "x", "message": "in English", "code": "too-short", "params": {"minimum": minimum}}
 
 
 class GuideTests(SynchronousTestCase):

@@ -122,6 +122,7 @@ class FormTests(SynchronousTestCase):
             ("en", "maxCalls", None, "\N{EN DASH}"),
             ("en", "maxCalls", 0, "0"),
             ("en", "ringTimeoutSeconds", 60.0, "60"),
+            ("de", "ringTimeoutSeconds", 2.5, "2,5"),
             ("de", "recordPrompt", "custom", "eine eigene"),
             (
                 "en",

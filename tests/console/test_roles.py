@@ -17,7 +17,7 @@ CONSOLE: Final[tuple[tuple[str, tuple[str, ...], Role | None], ...]] = (
     ("/console/sign-in", ("GET", "POST"), None),
     ("/console/signed-out", ("GET",), None),
     ("/console/assets/", ("GET",), None),
-    ("/console/error-texts", ("GET",), None),
+    ("/console/problem-text", ("POST",), None),
     ("/console/calls/<id>/hang-up", ("GET",), Role.SUPERVISE),
     ("/console/profiles/new", ("GET", "POST"), Role.PROVISION),
     ("/console/profiles/<id>/", ("GET", "POST"), Role.PROVISION),

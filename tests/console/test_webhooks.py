@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tests.console.console_test_case import SAME_ORIGIN
 from tests.console.test_users import UserPageTestCase
 from tests.subtest import subtest
 
@@ -97,6 +98,9 @@ class WebhookPageTests(UserPageTestCase):
         body = (await self.submit(f"/console/webhooks/{webhook_id}/test", cookie)).body
         self.assertIn(b"The test was not delivered. Status 503 after 0.25 s. maintenance", body)
         self.assertEqual([endpoint.url for endpoint in self.tested], [URL])
+        headers = {**SAME_ORIGIN, "Accept-Language": "de"}
+        body = (await self.submit(f"/console/webhooks/{webhook_id}/test", cookie, headers)).body
+        self.assertIn("Status 503 nach 0,25 s.".encode(), body)
 
     async def test_the_secret_is_shown_on_request(self) -> None:
         cookie = await self.signed_in("provision")

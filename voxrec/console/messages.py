@@ -31,24 +31,20 @@ def problem_message(language: Language, problem: Problem) -> str:
     )
 
 
-def texts_for_scripts(language: Language) -> dict[str, dict[str, str]]:
-    """Return the texts by code: those of ``fields``, and the ``codes`` and ``reasons`` of problems."""
-    sections = {"fields": "field_errors", "codes": "problem_codes", "reasons": "problem_reasons"}
-    return {
-        name: {code: text if isinstance(text, str) else text["other"] for code, text in _texts(language)[key].items()}
-        for name, key in sections.items()
-    }
+def message_for_script(language: Language, problem: Problem) -> str:
+    """Return what a script shows about a request that was refused: what is wrong with its fields, or why."""
+    return " ".join(field_message(language, error) for error in problem.errors) or problem_message(language, problem)
 
 
 def _text(language: Language, section: str, code: str, params: Mapping[str, Any]) -> str:
-    """Return a text of a section; empty if there is none, or if one of its parameters is missing."""
+    """Return a text of a section; empty if there is none, or if one of its parameters is missing or of another type."""
     text = _texts(language)[section].get(code, "")
     if isinstance(text, Mapping):
         number = next((params[name] for name in _NUMBERS if name in params), None)
         text = text["one" if number == 1 else "other"]
     try:
         return str(text).format_map({name: _value(language, name, value) for name, value in params.items()})
-    except KeyError:
+    except (KeyError, ValueError, OverflowError):
         return ""
 
 

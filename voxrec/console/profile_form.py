@@ -163,4 +163,6 @@ def display(language: Language, name: str, value: Any) -> str:
             return msgspec.json.encode(value).decode()
         case float() if value.is_integer():
             return str(int(value))
+        case float():
+            return str(value).replace(".", language.text("decimal_separator"))
     return str(language.texts.get(f"value_{name}_{value}", value))

@@ -48,6 +48,7 @@ class Renderer:
             reason=language.reason,
             duration=language.duration,
             size=language.size,
+            decimal=language.decimal,
             time=self.time_element(language),
             nonce=nonce,
             **values,

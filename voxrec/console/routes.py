@@ -25,7 +25,8 @@ from voxrec.console import (
     users,
     webhooks,
 )
-from voxrec.console.messages import texts_for_scripts
+from voxrec.console.form_data import MAX_SIZE_WITHOUT_USER
+from voxrec.console.messages import message_for_script
 from voxrec.console.rendering import Renderer, asset
 from voxrec.console.sign_in import CALLBACK, SignInPages, SingleSignOn
 from voxrec.console.unknown_pages import UnknownPages
@@ -44,8 +45,10 @@ from voxrec.errors import NotFound
 from voxrec.web.auth import AccessControl, Role
 from voxrec.web.conditions import etag_of
 from voxrec.web.dispatcher import Dispatcher
+from voxrec.web.errors import BadRequest, TooLarge
+from voxrec.web.problems import Problem
 from voxrec.web.request import Request
-from voxrec.web.response import JSON, Response
+from voxrec.web.response import Response
 from voxrec.web.route import Route
 from voxrec.web.session_cookie import SessionCookie
 
@@ -97,7 +100,7 @@ class ConsoleRoutes:
             *self._certificate_routes(),
             *self._webhook_routes(),
             route("GET", "/console/assets/<name>", handler=_asset),
-            route("GET", "/console/error-texts", handler=_error_texts),
+            route("POST", "/console/problem-text", handler=_problem_text),
         )
 
     def _recording_routes(self) -> tuple[Route, ...]:
@@ -241,11 +244,16 @@ async def _show_signed_in(visit: Visit) -> Response:
     return visit.page("signed_in.html")
 
 
-async def _error_texts(request: Request) -> Response:
-    """Return what scripts say about the errors of the REST API that they use."""
-    language = language_of(request.headers)
-    headers = {"Content-Type": JSON, "Vary": "Accept-Language", "Cache-Control": "private, max-age=3600"}
-    return Response(200, headers, msgspec.json.encode(texts_for_scripts(language)))
+async def _problem_text(request: Request) -> Response:
+    """Return what a script says about a problem document that it has received from the REST API."""
+    if len(request.raw_body) > MAX_SIZE_WITHOUT_USER:
+        raise TooLarge(f"The document must have at most {MAX_SIZE_WITHOUT_USER} bytes.")
+    try:
+        problem = msgspec.json.decode(request.raw_body, type=Problem)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRequest("The body is not a problem document.") from error
+    text = message_for_script(language_of(request.headers), problem)
+    return Response(200, {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}, text.encode())
 
 
 async def _asset(request: Request) -> Response:
