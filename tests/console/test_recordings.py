@@ -212,7 +212,8 @@ class BulkActionTests(ConsoleTestCase):
         self.assertEqual((await self.submit(path, cookie)).headers["location"], path)
         body = (await self.open(path, cookie, **{"Accept-Language": "de"})).body.decode()
         self.assertIn("wartet", body)
-        self.assertIn(f'content="2; url={path}/progress"', body)
+        self.assertIn(f'<noscript><meta http-equiv="refresh" content="2; url={path}/progress"></noscript>', body)
+        self.assertIn(f'id="bulk-action" data-progress="{path}/progress"', body)
 
     async def test_the_progress_does_not_prolong_the_session(self) -> None:
         cookie = await self.signed_in("provision")

@@ -61,6 +61,43 @@ class SessionEndTests(ConsoleTestCase):
         self.assertEqual((response.status, response.headers["location"]), (303, f"/console/recordings/{UNKNOWN}"))
 
 
+class OtherUserTests(ConsoleTestCase):
+    """Tabs of a browser share the session: a page may be of another user than the one who sends its form."""
+
+    async def test_nothing_is_done_in_the_name_of_another_user(self) -> None:
+        cookie = await self.signed_in("provision")
+        recording = await self.add_recording()
+        path = f"/console/recordings/{recording.id}/notes?search=a"
+        response = await self.submit(path, cookie, text="a <note>", _user=UNKNOWN)
+        self.assertEqual(response.status, 409)
+        body = response.body.decode()
+        for expected in (
+            "<h1>This browser is now signed in as anna</h1>",
+            f'action="{path}"',
+            '<input type="hidden" name="text" value="a &lt;note&gt;">',
+            "Send the entries as anna",
+        ):
+            with subtest(expected):
+                self.assertIn(expected, body)
+        self.assertNotIn(UNKNOWN, body)
+        self.assertEqual((await self.request("GET", f"/recordings/{recording.id}/notes")).json, [])
+        user = (await self.open("/console/session", cookie)).json["user"]
+        for fields in ({"_user": user}, {}):
+            self.assertEqual((await self.submit(path, cookie, text="a", **fields)).status, 303)
+
+    async def test_forms_without_fields(self) -> None:
+        response = await self.submit(f"/console/calls/{UNKNOWN}/pause", await self.signed_in("supervise"), _user=UNKNOWN)
+        self.assertEqual(response.status, 409)
+        response = await self.submit(f"/console/recordings/{UNKNOWN}/links/{UNKNOWN}/revoke", "", _user=UNKNOWN)
+        self.assertEqual(response.status, 303, "the page for signing in: there are no entries to keep")
+
+    async def test_pages_name_their_user_for_scripts(self) -> None:
+        cookie = await self.signed_in()
+        session = (await self.open("/console/session", cookie)).json
+        self.assertEqual(session["name"], "anna")
+        self.assertIn(f'data-user="{session["user"]}"', (await self.open("/console/calls", cookie)).body.decode())
+
+
 class UnknownPageTests(ConsoleTestCase):
     async def test_addresses_of_forms_lead_to_their_pages(self) -> None:
         cookie = await self.signed_in("admin")

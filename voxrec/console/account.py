@@ -145,12 +145,17 @@ class SessionClock:
         self._now = now
 
     async def show(self, visit: Visit) -> Response:
-        """Return the seconds until the session ends; ``idle`` tells whether use of the session prolongs that time."""
+        """Return the seconds until the session ends, and whose it is.
+
+        ``idle`` tells whether use of the session prolongs that time.
+        """
         idle_ends_at, expires_at = visit.user.idle_ends_at, visit.user.expires_at
         if idle_ends_at is None or expires_at is None:
             raise TypeError("the principal of a session has both times")
         remaining = {
             "seconds": max(0.0, (idle_ends_at - self._now()).total_seconds()),
             "idle": idle_ends_at < expires_at,
+            "user": visit.user.user_id,
+            "name": visit.user.name,
         }
         return Response(200, {"Content-Type": JSON, "Cache-Control": "no-store"}, msgspec.json.encode(remaining))

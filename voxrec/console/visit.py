@@ -1,6 +1,6 @@
 """One request for a page by a user who is signed in, and the decorator that all such pages share."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Protocol
@@ -26,6 +26,8 @@ _DONE: Final = "done"  # the parameter of a page that names what was done before
 _TITLES: Final = {403: "refused", 404: "not_found", 413: "too_much", 429: "busy", 503: "unavailable"}
 # what a page that keeps the entries of a form must not contain
 _SECRETS: Final = frozenset({"password", "currentPassword", "newPassword", "repeated", "code", "ticket", "uri"})
+# the field that a script (console.js) adds to forms: the user for whom the page was made; tabs share their session
+_SENDER: Final = "_user"
 _ZONE_COOKIE: Final = "voxrec_time_zone"  # that of the viewer; set by a script (console.js)
 _NAVIGATION: Final = (
     ("/console/recordings", "recordings", Role.READ),
@@ -143,6 +145,8 @@ class Visits:
                 return self._without_session(request)
             client = RestClient(self._call, user, request.address, request.headers.get("user-agent", ""))
             visit = Visit(request, user, language_of(request.headers), client, self._renderer)
+            if request.method == "POST" and form(request).get(_SENDER, str(user.user_id)) != str(user.user_id):
+                return self._of_another_user(visit)
             if not visit.may(role):
                 return _refusal(visit, role)
             try:
@@ -157,18 +161,45 @@ class Visits:
         if request.method == "GET":
             return redirect(_sign_in_url(request))
         self._require_same_origin(request.method, request.headers)
-        entries = form_entries(request, MAX_SIZE_WITHOUT_USER)
+        entries = _entries(request, MAX_SIZE_WITHOUT_USER)
         if not entries:
             return redirect(_sign_in_url(request))
+        text = language_of(request.headers).text
+        return self._not_sent(
+            request,
+            HTTPStatus.FORBIDDEN,
+            entries,
+            title=text("not_sent"),
+            help=text("not_sent_help"),
+            send=text("send_entries"),
+        )
+
+    def _of_another_user(self, visit: Visit) -> Response:
+        """Return a page that asks whether to send a form as the present user: another one was signed in at first."""
+        text, name = visit.language.text, visit.user.name
+        return self._not_sent(
+            visit.request,
+            HTTPStatus.CONFLICT,
+            _entries(visit.request),
+            title=text("other_user", name=name),
+            help=text("other_user_help", name=name),
+            send=text("send_entries_as", name=name),
+        )
+
+    def _not_sent(
+        self, request: Request, status: HTTPStatus, entries: Sequence[tuple[str, str]], **texts: str
+    ) -> Response:
+        """Return a page that keeps the entries of a form, without secrets and files, and can send them again."""
         kept = [(name, value) for name, value in entries if name not in _SECRETS and "PRIVATE KEY" not in value]
         return self._renderer.page(
-            "session_ended.html",
+            "not_sent.html",
             language_of(request.headers),
-            HTTPStatus.FORBIDDEN,
+            status,
             action=_address(request),
             sign_in_url=f"{SIGN_IN}?next={SIGNED_IN}",
             entries=kept,
             complete=len(kept) == len(entries) and not has_files(request),
+            **texts,
         )
 
 
@@ -205,6 +236,11 @@ def to_recording(visit: Visit, done: str, anchor: str = "") -> Response:
     """Return a redirection to the page of a Recording after a form of it was sent, with the list that led to it."""
     parameters = urlencode({name: value for name, value in query(visit.request).items() if name != _DONE})
     return redirect_after(done, f"{START}/{visit.request.id}{f'?{parameters}' if parameters else ''}{anchor}")
+
+
+def _entries(request: Request, limit: int = MAX_SIZE) -> list[tuple[str, str]]:
+    """Return what a user has entered in a form. Raises BadRequest or TooLarge."""
+    return [(name, value) for name, value in form_entries(request, limit) if name != _SENDER]
 
 
 def form(request: Request, limit: int = MAX_SIZE) -> dict[str, str]:

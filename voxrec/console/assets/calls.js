@@ -2,6 +2,7 @@
 
 import { localizeTimes } from "./console.js";
 import { subscribe } from "./events.js";
+import { keepFocus } from "./focus.js";
 import { sessionEnded } from "./session.js";
 
 const table = document.getElementById("calls");
@@ -13,15 +14,11 @@ let refreshing = false;
 let changed = false;
 
 function replaceTable(html) {
-  const focused = table.contains(document.activeElement) && document.activeElement.closest("form")?.action;
-  const link = table.contains(document.activeElement) && document.activeElement.getAttribute("href");
-  const listen = table.contains(document.activeElement) && document.activeElement.dataset.listen;
-  table.innerHTML = html; // rendered by the server, which has escaped all data
-  localizeTimes(table);
+  keepFocus(table, () => {
+    table.innerHTML = html; // rendered by the server, which has escaped all data
+    localizeTimes(table);
+  });
   if (table.querySelector(WITHOUT_EVENT)) timer = setTimeout(refresh, 1000);
-  if (focused) table.querySelector(`form[action="${new URL(focused).pathname}"] button`)?.focus();
-  if (link) table.querySelector(`a[href="${link}"]`)?.focus();
-  if (listen) table.querySelector(`[data-listen="${listen}"]`)?.focus();
 }
 
 async function refresh() {

@@ -65,6 +65,11 @@ document.addEventListener("submit", (event) => {
   sending.add(form);
   setTimeout(() => sending.delete(form), SENDING);
 });
+// Tabs share the session: the server notices when the page is of another user than the one who is signed in now.
+const viewer = document.getElementById("session")?.dataset.user;
+document.addEventListener("formdata", ({ target, formData }) => {
+  if (viewer && target.method === "post" && target.closest("main")) formData.set("_user", viewer);
+});
 window.addEventListener("pageshow", () => sending.clear()); // also when it comes from the back/forward cache
 for (const form of document.querySelectorAll("form[data-busy]")) {
   form.addEventListener("submit", () => {

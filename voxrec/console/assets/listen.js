@@ -1,5 +1,6 @@
 // Live listening: the audio of one call (GET /calls/<id>/audio, a WAV stream without end), played by an AudioWorklet.
 
+import { focusOn } from "./focus.js";
 import { problemOf } from "./problem.js";
 
 const panel = document.getElementById("listening");
@@ -29,7 +30,7 @@ function stop() {
   const one = listening;
   if (one !== null) release(one);
   panel.hidden = true;
-  if (one !== null) document.querySelector(`[data-listen="${one.call}"]`)?.focus();
+  if (one !== null) focusOn(document.querySelector(`[data-listen="${one.call}"]`) ?? document.getElementById("calls"));
 }
 
 async function open(one, header) {
