@@ -162,16 +162,27 @@ class FormTests(ConsoleTestCase):
         self.assertEqual(text, "Dazu ist die Rolle Einrichtung nötig.")
         common = {"type": "urn:x", "title": "x", "status": 422, "detail": "in English", "code": "invalid"}
         for document, expected in (
-            ({"code": "not-audio", "reason": "audio-sample-rate", "params": {"minimum": 4000, "maximum": 192_000}}, HERTZ),
-            ({"code": "not-audio", "reason": "audio-format", "params": {"allowed": ["wav", "mp3"]}}, "werden: wav, mp3."),
-            ({"errors": [_too_short(1), _too_short(12)]}, "Hier fehlt eine Eingabe. Geben Sie mindestens 12 Zeichen ein."),
+            (
+                {"code": "not-audio", "reason": "audio-sample-rate", "params": {"minimum": 4000, "maximum": 192_000}},
+                HERTZ,
+            ),
+            (
+                {"code": "not-audio", "reason": "audio-format", "params": {"allowed": ["wav", "mp3"]}},
+                "werden: wav, mp3.",
+            ),
+            (
+                {"errors": [_too_short(1), _too_short(12)]},
+                "Hier fehlt eine Eingabe. Geben Sie mindestens 12 Zeichen ein.",
+            ),
             ({"code": "of a later version"}, "in English"),
             ({"reason": "audio-sample-rate", "params": {"minimum": "<b>"}}, "Einige Eingaben sind nicht gültig."),
             ({"errors": [{**_too_short(1), "code": "certificate-expired", "params": {"time": "soon"}}]}, "in English"),
         ):
             with subtest(document):
                 response = await self.text_for_script({**common, **document})
-                self.assertEqual((response.status, response.headers["content-type"]), (200, "text/plain; charset=utf-8"))
+                self.assertEqual(
+                    (response.status, response.headers["content-type"]), (200, "text/plain; charset=utf-8")
+                )
                 self.assertIn(expected, response.body.decode())
 
     async def test_only_problem_documents_have_a_text(self) -> None:

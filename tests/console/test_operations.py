@@ -170,13 +170,16 @@ class OperationsPageTests(OperationsTestCase):
         cookie = await self.signed_in("admin")
         for kind in JobKind:
             await self.add_job(kind)
-            await self.add_job(kind, dead=False)
-        await self.add_node(problem="the disk is full")
+            await self.add_job(kind, dead=False, last_error="voxrec was stopped")
+        await self.add_node(problem="has not reported yet")
+        await self.add_node("pbx-2.example", problem="the disk is full")
         for state in RecordingState:
             await self.add_recording(state=state, created_at=datetime.now(UTC))
         body = await self.page(cookie, **{"Accept-Language": "de"})
         self.assertIn("Betrieb", body)
         self.assertIn("the disk is full", body)
+        self.assertIn("hat sich noch nicht gemeldet", body)
+        self.assertIn("voxrec wurde beendet", body)
 
 
 async def ready() -> str | None:
@@ -192,7 +195,9 @@ class DependencyTests(OperationsTestCase):
 
     async def test_dependencies_are_named(self) -> None:
         self.assertEqual((await self.request("GET", "/health/ready")).status, 503)
-        body = await self.page(await self.signed_in())
+        cookie = await self.signed_in()
+        self.assertIn("PostgreSQL ist nicht erreichbar", await self.page(cookie, **{"Accept-Language": "de"}))
+        body = await self.page(cookie)
         for row in ("ready</span> Asterisk", "not ready</span> Database (PostgreSQL)<br>", "PostgreSQL is unreachable"):
             with subtest(row):
                 self.assertIn(row, body)

@@ -86,7 +86,9 @@ class OtherUserTests(ConsoleTestCase):
             self.assertEqual((await self.submit(path, cookie, text="a", **fields)).status, 303)
 
     async def test_forms_without_fields(self) -> None:
-        response = await self.submit(f"/console/calls/{UNKNOWN}/pause", await self.signed_in("supervise"), _user=UNKNOWN)
+        response = await self.submit(
+            f"/console/calls/{UNKNOWN}/pause", await self.signed_in("supervise"), _user=UNKNOWN
+        )
         self.assertEqual(response.status, 409)
         response = await self.submit(f"/console/recordings/{UNKNOWN}/links/{UNKNOWN}/revoke", "", _user=UNKNOWN)
         self.assertEqual(response.status, 303, "the page for signing in: there are no entries to keep")

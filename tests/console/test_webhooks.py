@@ -100,7 +100,7 @@ class WebhookPageTests(UserPageTestCase):
         self.assertEqual([endpoint.url for endpoint in self.tested], [URL])
         headers = {**SAME_ORIGIN, "Accept-Language": "de"}
         body = (await self.submit(f"/console/webhooks/{webhook_id}/test", cookie, headers)).body
-        self.assertIn("Status 503 nach 0,25 s.".encode(), body)
+        self.assertIn(b"Status 503 nach 0,25 s.", body)
 
     async def test_the_secret_is_shown_on_request(self) -> None:
         cookie = await self.signed_in("provision")

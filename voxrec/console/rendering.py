@@ -3,13 +3,14 @@
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from voxrec.console.findings import translate
 from voxrec.languages import Language, Languages
 from voxrec.web.response import Response
 
@@ -49,6 +50,7 @@ class Renderer:
             duration=language.duration,
             size=language.size,
             decimal=language.decimal,
+            finding=partial(translate, language),
             time=self.time_element(language),
             nonce=nonce,
             **values,

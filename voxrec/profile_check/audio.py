@@ -125,7 +125,8 @@ class RecordingCheck:
         detail = f"calls can be recorded and stored as {profile.record_format}"
         if audio_format.channels < 2 and profile.record_channels == "dual":
             advice = "use recordChannels mono, or a format with two channels"
-            return [_recording(profile, CheckState.WARNING, f"{detail}, but with one channel", advice)]
+            detail = f"calls can be recorded and stored as {profile.record_format}, but with one channel"
+            return [_recording(profile, CheckState.WARNING, detail, advice)]
         return [_recording(profile, CheckState.OK, detail)]
 
 
