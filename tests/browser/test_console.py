@@ -198,6 +198,36 @@ class ConsolePageTests(PageTestCase, ConsoleTestCase):
 
         await self.drive(scenario, "de")
 
+    async def test_the_focus_stays_in_its_row_while_calls_change(self) -> None:
+        await self.add_user("anna", "read")
+        profile = await self.add_profile(name="Sales")
+        first, second, third = (
+            make_call(id=UUID(int=number, version=4), profile_id=profile.id, state=CallState.ANNOUNCING)
+            for number in (1, 2, 3)
+        )
+        self.call_control.calls = [first, second]
+        focused = (
+            "const { activeElement } = document;"
+            "return [activeElement.textContent.trim().slice(0, 5), activeElement.closest('[data-row]')?.dataset.row];"
+        )
+
+        def scenario(driver: Remote) -> None:
+            wait = wait_on(driver)
+            self.sign_in_by_form(driver, "/console/calls")
+            driver.execute_script(f"document.querySelector('[data-row=\"{second.id}\"] a').focus()")
+            self.call_control.calls = [third, first, second]
+            wait.until(lambda page: len(page.find_elements(By.CSS_SELECTOR, "#calls tbody tr")) == 3)
+            self.assertEqual(driver.execute_script(focused), ["Sales", str(second.id)])
+            self.call_control.calls = [third, first]
+            wait.until(lambda page: len(page.find_elements(By.CSS_SELECTOR, "#calls tbody tr")) == 2)
+            self.assertEqual(driver.execute_script("return document.activeElement.className"), "scroll")
+            self.call_control.calls = []
+            wait.until(lambda page: not page.find_elements(By.CSS_SELECTOR, "#calls tbody tr"))
+            self.assertEqual(driver.execute_script("return document.activeElement.id"), "calls")
+            self.assert_quiet(driver)
+
+        await self.drive(scenario)
+
     def press_during_updates(self, driver: Remote, button: str) -> None:
         """Press the button and release it after two updates of the table, which must not take it away meanwhile."""
 

@@ -68,8 +68,7 @@ class RecordingListTests(PageTestCase, ConsoleTestCase):
             self.follow(driver, By.CSS_SELECTOR, "#bulk button[type=submit]")
             self.screenshots(driver, "bulk-preview")
             self.follow(driver, By.CSS_SELECTOR, "main form button.danger")
-            reactor.callFromThread(self.worker.wake)
-            wait_on(driver).until(lambda page: "completed" in page.find_element(By.TAG_NAME, "main").text)
+            self.follow_progress(driver)
             self.screenshots(driver, "bulk-results")
             self.assert_quiet(driver)
 
@@ -77,3 +76,17 @@ class RecordingListTests(PageTestCase, ConsoleTestCase):
         left = await self.recordings.page()
         self.assertIn(len(left), (8, 9), "one of the four may be the held one")
         self.assertTrue(any(each.legal_hold for each in left))
+
+    def follow_progress(self, driver: Remote) -> None:
+        """Wait until the action has ended: the page says so once, and leaves the focus and the entries of the user."""
+        state = driver.find_element(By.CSS_SELECTOR, "select[name=state]")
+        Select(state).select_by_value("failed")
+        driver.execute_script("document.querySelector('[data-row] a').focus()")
+        row = driver.execute_script("return document.activeElement.closest('[data-row]').dataset.row")
+        reactor.callFromThread(self.worker.wake)
+        ended = driver.find_element(By.ID, "bulk-ended")
+        wait_on(driver).until(lambda _page: str(ended.get_attribute("textContent")).startswith("completed"))
+        self.assertIn("completed", driver.find_element(By.ID, "bulk-state").text)
+        self.assertEqual(Select(state).first_selected_option.get_attribute("value"), "failed")
+        place = "const now = document.activeElement; return now.closest('[data-row]')?.dataset.row ?? now.className"
+        self.assertIn(driver.execute_script(place), (row, "scroll"), "a deleted recording has no link")

@@ -287,6 +287,8 @@ class CertificatePageTests(CertificatePageTestCase):
         self.assertEqual((stored["id"], stored["certificate"]), (certificate["id"], renewed.decode()))
         response = await self.upload(cookie, ("ann.pem", make_certificate(ANN)), path=path, version=version)
         self.assertEqual(response.status, 412)
+        kept = version.replace('"', "&#34;")
+        self.assertIn(f'name="version" value="{kept}"', response.body.decode(), "sending it again changes nothing")
         self.assertIn(b"Another user has changed this", response.body)
 
     async def test_deletion(self) -> None:

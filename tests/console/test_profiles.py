@@ -10,7 +10,7 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.api.rest_test_case import CREATED_AT, PROMPT_ID, ClientResponse
-from tests.console.console_test_case import ConsoleTestCase
+from tests.console.console_test_case import SAME_ORIGIN, ConsoleTestCase
 from tests.subtest import subtest
 from voxrec.config import Config
 from voxrec.console.profile_form import DEFAULTS, FIELDS, GROUPS, READ_ONLY, display
@@ -334,6 +334,22 @@ class EditTests(ConsoleTestCase):
         changed = await self.profiles.get(profile.id)
         self.assertEqual((changed.name, changed.max_calls), ("Marketing", 2))
 
+    async def test_entries_for_a_profile_that_was_deleted_meanwhile_are_kept(self) -> None:
+        cookie = await self.signed_in("provision")
+        profile = await self.add_profile(name="Sales")
+        path = f"{PATH}/{profile.id}/edit"
+        values = form_values(await self.open(path, cookie))
+        await self.request("DELETE", f"/profiles/{profile.id}")
+        response = await self.submit(path, cookie, **{**values, "name": "Marketing", "maxCalls": "3"})
+        self.assertEqual(response.status, 404)
+        body = response.body.decode()
+        self.assertIn("This Profile was deleted since you opened it. Nothing was saved.", body)
+        self.assertIn(f'action="{PATH}/new"', body)
+        created = await self.submit(f"{PATH}/new", cookie, **form_values(response))
+        self.assertEqual(created.status, 303, created.body)
+        [stored] = (await self.request("GET", "/profiles")).json
+        self.assertEqual((stored["name"], stored["maxCalls"]), ("Marketing", 3))
+
     async def test_a_provisioner_of_one_profile_edits_it(self) -> None:
         profile = await self.add_profile(
             name="Sales", record_prompt=RecordPrompt.CUSTOM, record_prompt_custom_id=PROMPT_ID
@@ -391,10 +407,17 @@ class EditTests(ConsoleTestCase):
 
 
 class ProfilePageTests(ConsoleTestCase):
+    detail = "found {name}"
+
     async def check_profile(self, profile: Profile) -> ProfileCheckResult:
         checks = tuple(
             ProfileCheck(
-                name=name, target="<b>", state=state, detail=f"found {name}", advice=f"fix {name}", seconds=1.25
+                name=name,
+                target="<b>",
+                state=state,
+                detail=self.detail.format(name=name),
+                advice=f"fix {name}",
+                seconds=1.25,
             )
             for name, state in zip(CheckName, [*CheckState, *CheckState], strict=False)
         )
@@ -422,8 +445,11 @@ class ProfilePageTests(ConsoleTestCase):
         ):
             self.assertIn(text, table if text != "pbx-1" else body)
         self.assertNotIn("<b>", body)
-        german = await self.open(f"{PATH}/{profile.id}", cookie, **{"Accept-Language": "de"})
+        self.detail = "the Profile has no webhook of its own"
+        german = await self.submit(f"{PATH}/{profile.id}/test", cookie, {**SAME_ORIGIN, "Accept-Language": "de"})
         self.assertEqual(german.status, 200)
+        for text in ("das Profil hat keinen eigenen Webhook", ">1,2 s<"):
+            self.assertIn(text, german.body.decode())
 
     async def test_too_many_tests(self) -> None:
         cookie = await self.signed_in("provision")

@@ -156,6 +156,8 @@ class UserTests(UserPageTestCase):
         response = await self.submit(f"/console/users/{user_id}", cookie, **{**fields, "role": "read"})
         self.assertEqual(response.status, 412, "it was changed meanwhile")
         self.assertIn(b"Another user has changed this", response.body)
+        kept = version.replace('"', "&#34;")
+        self.assertIn(f'name="version" value="{kept}"', response.body.decode(), "sending it again changes nothing")
         self.assertEqual((await self.user(user_id))["role"], "provision")
 
     async def test_new_password(self) -> None:

@@ -90,6 +90,8 @@ class WebhookPageTests(UserPageTestCase):
         self.assertIn(b"This webhook is disabled", (await self.open(path, cookie)).body)
         response = await self.submit(path, cookie, url=URL, enabled="true", version=version)
         self.assertEqual(response.status, 412)
+        kept = version.replace('"', "&#34;")
+        self.assertIn(f'name="version" value="{kept}"', response.body.decode(), "sending it again changes nothing")
         self.assertFalse((await self.webhook(webhook_id))["enabled"])
 
     async def test_the_result_of_a_test(self) -> None:

@@ -68,8 +68,14 @@ class CertificatePages:
         """Show a certificate: what it says, the Profiles that send to its holder, and the form that replaces it."""
         return await self._page(visit)
 
-    async def _page(self, visit: Visit, state: FormState | None = None, status: int = 200) -> Response:
-        """Return the page; ``state`` is that of the form after a refusal."""
+    async def _page(
+        self, visit: Visit, state: FormState | None = None, status: int = 200, opened_version: str = ""
+    ) -> Response:
+        """Return the page; ``state`` is that of the form after a refusal.
+
+        ``opened_version`` is that of the certificate when the form was opened: sending it again must not replace
+        another certificate than the user has seen.
+        """
         certificate, version = await visit.rest.versioned(_path(visit))
         senders = await _senders(visit, certificate, _SENDERS)
         return visit.page(
@@ -77,7 +83,7 @@ class CertificatePages:
             "certificates",
             status,
             certificate=certificate,
-            version=version,
+            version=opened_version or version,
             form=state or FormState({"otherAddressAllowed": certificate["otherAddressAllowed"]}),
             senders=[(one, *await _use(visit, certificate, one)) for one in senders.items],
             more_senders=bool(senders.next_cursor),
@@ -95,13 +101,14 @@ class CertificatePages:
         entered = {**fields, "otherAddressAllowed": "otherAddressAllowed" in fields}
         if len(texts) != 1:
             state = FormState(_repeatable(entered), {"certificate": [visit.language.text("certificate_missing")]})
-            return await self._page(visit, state, HTTPStatus.UNPROCESSABLE_ENTITY)
+            return await self._page(visit, state, HTTPStatus.UNPROCESSABLE_ENTITY, fields.get("version", "*"))
         document = {"certificate": texts[0][1], "otherAddressAllowed": entered["otherAddressAllowed"]}
+        version = fields.get("version", "*")
         try:
-            await visit.rest.send("POST", _path(visit), document, **{"if-match": fields.get("version", "*")})
+            await visit.rest.send("POST", _path(visit), document, **{"if-match": version})
         except RestFailed as failed:
             state = rejected(visit, failed, _repeatable(entered), _FIELDS)
-            return await self._page(visit, state, failed.problem.status)
+            return await self._page(visit, state, failed.problem.status, version)
         return redirect_after("certificate_replaced", f"{CERTIFICATES}/{visit.request.id}")
 
     async def delete(self, visit: Visit) -> Response:

@@ -107,7 +107,10 @@ async def save_profile(visit: Visit) -> Response:
     fields = form(visit.request)
     version = fields.get("version") or _UNKNOWN_VERSION
     path = f"/profiles/{visit.request.id}"
-    profile = await visit.rest.get(path)
+    try:
+        profile = await visit.rest.get(path)
+    except RestFailed as failed:
+        return await _form_of_deleted(visit, entered_texts(fields), failed)
     entered = {**texts_of(profile), **entered_texts(fields)}
     try:
         await visit.rest.send("POST", path, changes(entered, profile), **{"if-match": version})
@@ -129,6 +132,13 @@ async def delete_profile(visit: Visit) -> Response:
         warning = visit.language.text("not_deleted")
         return await _profile_page(visit, status=HTTPStatus.PRECONDITION_FAILED, warning=warning)
     return redirect_after("profile_deleted", PROFILES)
+
+
+async def _form_of_deleted(visit: Visit, entered: Mapping[str, str], failed: RestFailed) -> Response:
+    """Show what was entered for a Profile that another user has deleted meanwhile in the form for a new one."""
+    if failed.problem.status != HTTPStatus.NOT_FOUND or visit.user.profile_ids is not None:
+        raise failed
+    return await _form_page(visit, {**texts_of(DEFAULTS), **entered}, status=HTTPStatus.NOT_FOUND, is_deleted=True)
 
 
 async def _conflicting_form(visit: Visit, entered: Mapping[str, str]) -> Response:
@@ -194,6 +204,7 @@ async def _form_page(
     errors: Mapping[str, list[str]] | None = None,
     detail: str = "",
     stored: Mapping[str, Any] | None = None,
+    is_deleted: bool = False,
 ) -> Response:
     return visit.page(
         "profile_form.html",
@@ -208,6 +219,7 @@ async def _form_page(
         errors=errors or {},
         detail=detail,
         stored=stored,
+        is_deleted=is_deleted,
         options=await _options(visit, entered),
         display=_display(visit),
         recipients=[] if profile is None else await visit.rest.get(f"/profiles/{profile['id']}/recipients"),

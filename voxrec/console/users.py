@@ -62,9 +62,17 @@ async def show_user(visit: Visit) -> Response:
 
 
 async def _user_page(
-    visit: Visit, state: FormState | None = None, password: FormState | None = None, status: int = 200
+    visit: Visit,
+    state: FormState | None = None,
+    password: FormState | None = None,
+    status: int = 200,
+    opened_version: str = "",
 ) -> Response:
-    """Return the page; ``state`` and ``password`` are those of its two forms after a refusal."""
+    """Return the page; ``state`` and ``password`` are those of its two forms after a refusal.
+
+    ``opened_version`` is that of the user when a refused form was opened: sending it again must not replace changes of
+    others that it does not show.
+    """
     user, version = await visit.rest.versioned(f"/users/{visit.request.id}")
     sessions = await visit.rest.page("/sessions", userId=user["id"], limit=_MAX_SESSIONS)
     shown = state or FormState(user)
@@ -73,7 +81,7 @@ async def _user_page(
         "users",
         status,
         shown_user=user,
-        version=version,
+        version=opened_version or version,
         form=shown,
         password=password or FormState(),
         profiles=await profile_options(visit, shown.value("profileIds")),
@@ -92,11 +100,12 @@ async def change(visit: Visit) -> Response:
         "listenLive": "listenLive" in fields,
         "enabled": "enabled" in fields,
     }
+    version = fields.get("version", "*")
     try:
-        await visit.rest.send("POST", _path(visit), document, **{"if-match": fields.get("version", "*")})
+        await visit.rest.send("POST", _path(visit), document, **{"if-match": version})
     except RestFailed as failed:
         state = rejected(visit, failed, document, _FIELDS)
-        return await _user_page(visit, state=state, status=failed.problem.status)
+        return await _user_page(visit, state=state, status=failed.problem.status, opened_version=version)
     return _changed(visit, "user_saved")
 
 

@@ -145,7 +145,7 @@ class Visits:
                 return self._without_session(request)
             client = RestClient(self._call, user, request.address, request.headers.get("user-agent", ""))
             visit = Visit(request, user, language_of(request.headers), client, self._renderer)
-            if request.method == "POST" and form(request).get(_SENDER, str(user.user_id)) != str(user.user_id):
+            if request.method == "POST" and _sender(request) not in (None, str(user.user_id)):
                 return self._of_another_user(visit)
             if not visit.may(role):
                 return _refusal(visit, role)
@@ -180,7 +180,7 @@ class Visits:
         return self._not_sent(
             visit.request,
             HTTPStatus.CONFLICT,
-            _entries(visit.request),
+            _entries(visit.request, len(visit.request.raw_body)),
             title=text("other_user", name=name),
             help=text("other_user_help", name=name),
             send=text("send_entries_as", name=name),
@@ -238,7 +238,15 @@ def to_recording(visit: Visit, done: str, anchor: str = "") -> Response:
     return redirect_after(done, f"{START}/{visit.request.id}{f'?{parameters}' if parameters else ''}{anchor}")
 
 
-def _entries(request: Request, limit: int = MAX_SIZE) -> list[tuple[str, str]]:
+def _sender(request: Request) -> str | None:
+    """Return the id of the user for whom the page with a form was made; None if no script has added it.
+
+    The handler of the form knows its maximum size. Raises BadRequest.
+    """
+    return form(request, len(request.raw_body)).get(_SENDER)
+
+
+def _entries(request: Request, limit: int) -> list[tuple[str, str]]:
     """Return what a user has entered in a form. Raises BadRequest or TooLarge."""
     return [(name, value) for name, value in form_entries(request, limit) if name != _SENDER]
 

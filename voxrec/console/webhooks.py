@@ -67,7 +67,11 @@ async def show_webhook(visit: Visit) -> Response:
 
 
 async def _page(visit: Visit, status: int = 200, **values: Any) -> Response:
-    """Return the page. ``values`` are ``form`` after a refusal, ``test`` with a result, or ``secret`` to show it."""
+    """Return the page. ``values`` are ``test`` with a result, ``secret`` to show it, or what a refused form shows.
+
+    The latter are ``form`` and the ``version`` of the webhook when the form was opened: sending it again must not
+    replace changes of others that it does not show.
+    """
     webhook, version = await visit.rest.versioned(_path(visit))
     shown = {
         "form": FormState(webhook),
@@ -92,11 +96,12 @@ async def change(visit: Visit) -> Response:
     """Change a webhook. Enabling it sends what is pending."""
     fields = form(visit.request)
     document = {**_entered(visit), "enabled": "enabled" in fields}
+    version = fields.get("version", "*")
     try:
-        await visit.rest.send("POST", _path(visit), document, **{"if-match": fields.get("version", "*")})
+        await visit.rest.send("POST", _path(visit), document, **{"if-match": version})
     except RestFailed as failed:
         state = rejected(visit, failed, document, _FIELDS)
-        return await _page(visit, failed.problem.status, form=state)
+        return await _page(visit, failed.problem.status, form=state, version=version)
     return redirect_after("webhook_saved", f"{WEBHOOKS}/{visit.request.id}")
 
 
