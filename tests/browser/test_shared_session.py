@@ -11,10 +11,11 @@ _PROBLEM_TEXT = """
 const [problem, done] = arguments;
 import("/console/assets/problem.js").then(async ({ problemOf }) => {
   const headers = { "Content-Type": "application/problem+json" };
+  const html = { "Content-Type": "text/html" };
   done([
     await problemOf(new Response(JSON.stringify(problem), { status: 403, headers })),
     await problemOf(new Response("{}", { status: 403, statusText: "Forbidden", headers })),
-    await problemOf(new Response("<p>", { status: 502, statusText: "Bad Gateway", headers: { "Content-Type": "text/html" } })),
+    await problemOf(new Response("<p>", { status: 502, statusText: "Bad Gateway", headers: html })),
   ]);
 });
 """
