@@ -14,7 +14,7 @@ from tests.ami.fakes import FakeNetwork, error
 from voxrec.ami.connection import AmiConnection, endpoint_for
 from voxrec.ami.protocol import AmiResponse, AmiResponseError
 from voxrec.deferreds import Backoff
-from voxrec.errors import AsteriskUnavailable, CommandNotSent, InvalidInput
+from voxrec.errors import AsteriskUnavailable, CommandNotSent, InvalidInput, Unavailable
 
 
 class RecordingListener:
@@ -238,6 +238,36 @@ class ActionTests(ConnectionTestCase):
         self.assertFalse(connection.ready)
         self.failureResultOf(self.request(), CommandNotSent)
         revoked.callback(None)
+        self.assertTrue(connection.ready)
+
+    def test_it_does_not_become_ready_while_what_the_former_session_started_can_matter(self) -> None:
+        outcomes = [Unavailable("no space left"), Unavailable("no space left"), None]
+
+        async def revoke() -> None:
+            if error := outcomes.pop(0):
+                raise error
+
+        with capturedLogs() as logs:
+            connection = self.start(before_ready=revoke)
+            self.assertEqual(connection.problem, "no space left")
+            self.failureResultOf(self.request(), CommandNotSent)
+            self.advance(1)
+            self.assertFalse(connection.ready)
+            self.advance(2)
+        self.assertTrue(connection.ready)
+        self.assertEqual(len(self.logged(logs)), 1)
+
+    def test_it_is_dropped_when_what_others_started_can_matter(self) -> None:
+        connection = self.start()
+        self.network.answers["Slow"] = lambda _fields: None
+        pending = self.request("Slow")
+        connection.drop("no space left")
+        self.failureResultOf(connection.action("Slow", {}), CommandNotSent)
+        self.network.flush()
+        self.failureResultOf(pending, AsteriskUnavailable)
+        self.assertEqual(connection.problem, "the connection closed: no space left")
+        connection.drop("no space left")  # it is not connected
+        self.advance(0.5)
         self.assertTrue(connection.ready)
 
     def test_a_cancelled_action_ignores_its_response(self) -> None:

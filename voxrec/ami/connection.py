@@ -62,8 +62,8 @@ class AmiConnection(ReconnectingService):
     failed attempt is repeated after the delay of ``backoff``, which a ready connection resets.
 
     Parameters: ``request_timeout``, ``ping_interval`` and ``ping_timeout`` are seconds. ``request_timeout`` limits each
-    action, the wait for the banner and the login. ``before_ready`` is awaited after each login: nothing that is sent
-    before it was called for the next connection may matter any more.
+    action, the wait for the banner and the login. ``before_ready`` is awaited after each login: it makes sure that what
+    was sent on former connections cannot matter any more. If it raises, the attempt has failed.
     """
 
     name = "AMI connection"
@@ -126,6 +126,11 @@ class AmiConnection(ReconnectingService):
         """Attempt to connect at once, for Asterisk responds elsewhere; does nothing if the connection is ready."""
         if not self.ready:
             super().retry_now()
+
+    def drop(self, reason: str) -> None:
+        """Close the connection, so that ``before_ready`` is awaited before anything else is sent."""
+        if self._protocol is not None:
+            self._protocol.close(reason)
 
     def connection_failed(self, reason: str) -> None:
         """Log a problem, but only once while it stays the same."""

@@ -112,6 +112,7 @@ def build_calls(
     app = env.config.asterisk.app
     sessions = SessionDirectory(reactor, files.spool, app, has_application, env.defer_to_thread)
     ami = build_ami(env, sessions.renew)
+    sessions.set_close_session(ami.connection.drop)
     announcements = _build_announcements(env, database)
     announcement_check = _build_announcement_check(env, asterisk, announcements)
     disk_space = DiskSpaceMonitor(reactor, files.spool, env.config.asterisk.recordings_floor, env.defer_to_thread)

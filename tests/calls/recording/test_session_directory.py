@@ -13,6 +13,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec.calls.recording.session_directory import DIRECTORY, SessionDirectory
+from voxrec.errors import Unavailable
 from voxrec.threads import DeferToThread, run_in_this_thread
 
 
@@ -22,11 +23,14 @@ class SessionDirectoryTests(SynchronousTestCase):
         self.spool.mkdir()
         self.clock = Clock()
         self.active = True
+        self.closed: list[str] = []  # the reasons why the AMI session was closed
         self.directory = self.make()
         self.links = self.spool / f"{DIRECTORY}-voxrec"
 
     def make(self, app: str = "voxrec", defer_to_thread: DeferToThread = run_in_this_thread) -> SessionDirectory:
-        return SessionDirectory(self.clock, self.spool, app, lambda: self.active, defer_to_thread)
+        directory = SessionDirectory(self.clock, self.spool, app, lambda: self.active, defer_to_thread)
+        directory.set_close_session(self.closed.append)
+        return directory
 
     def renew(self, directory: SessionDirectory) -> str:
         self.successResultOf(Deferred.fromCoroutine(directory.renew()))
@@ -34,6 +38,22 @@ class SessionDirectoryTests(SynchronousTestCase):
 
     def revoke_others(self, directory: SessionDirectory) -> None:
         self.successResultOf(Deferred.fromCoroutine(directory.revoke_others()))
+
+    def fail_to_renew(self, directory: SessionDirectory, reason: str = "cannot replace the link") -> None:
+        error = self.failureResultOf(Deferred.fromCoroutine(directory.renew()), Unavailable).value
+        self.assertIn(reason, error.detail)
+
+    def break_file_system(self) -> Callable[[], None]:
+        """Let no name be revoked; return what repairs it."""
+
+        def replace(path: Path, _target: Path) -> None:
+            raise OSError(28, "No space left on device", str(path))
+
+        return self.patch(Path, "replace", replace).restore
+
+    def assert_revoked(self, path: str) -> None:
+        with self.assertRaises(OSError):
+            self.open(path)
 
     def open(self, path: str) -> None:
         """Open a file as MixMonitor does: create missing directories, then the file."""
@@ -134,32 +154,118 @@ class SessionDirectoryTests(SynchronousTestCase):
         self.assertEqual((self.directory.path, logs), (former, []))
         self.successResultOf(self.directory.stopService())
 
-    def test_a_file_system_that_does_not_respond_stops_no_calls(self) -> None:
-        response: Deferred[None] = Deferred()
+    def test_an_ami_session_does_not_begin_until_the_former_name_is_revoked(self) -> None:
+        former = self.renew(self.directory)
+        repair = self.break_file_system()
+        for _ in range(2):
+            self.fail_to_renew(self.directory, "No space left on device")
+        self.open(former)  # what a late command would do
+        repair()
+        path = self.renew(self.directory)
+        self.assert_revoked(former)
+        self.open(path)
 
-        async def blocked(function: Callable[..., Any], *args: object) -> Any:
-            await response
-            return function(*args)
-
-        directory = self.make(defer_to_thread=blocked)
-        renewed = Deferred.fromCoroutine(directory.renew())
-        self.clock.advance(4.9)
-        self.assertNoResult(renewed)
-        with capturedLogs() as logs:
-            self.clock.advance(0.1)
-        self.assertIsNone(self.successResultOf(renewed))
-        self.assertIn("cannot link", logs[0]["log_format"])
-        self.assertEqual(directory.path, "")
-        response.callback(None)
-        self.open(directory.path)
-        self.assertNotEqual(directory.path, "")
-
-    def test_without_a_link_files_are_created_by_their_own_name(self) -> None:
+    def test_an_ami_session_does_not_begin_without_a_name(self) -> None:
         self.spool.rmdir()
-        with capturedLogs() as logs:
-            self.assertEqual(self.renew(self.directory), "")
-        self.assertIn("cannot link to the recording directory", logs[0]["log_format"])
+        self.fail_to_renew(self.directory, "No such file or directory")
         self.assertFalse(self.spool.exists())  # it may be a mount point
         self.spool.mkdir()
+        self.open(self.renew(self.directory))
+
+    def test_a_name_whose_link_could_not_be_created_at_once_is_revoked(self) -> None:
+        former = self.renew(self.directory)
+
+        def symlink_to(_path: Path, _target: str) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        patch = self.patch(Path, "symlink_to", symlink_to)
+        self.fail_to_renew(self.directory, "Operation not permitted")
+        self.assert_revoked(former)
+        patch.restore()
+        self.open(self.renew(self.directory))
+
+    def test_an_ami_session_does_not_begin_while_the_file_system_does_not_respond(self) -> None:
+        former = self.renew(self.directory)
+        responses: list[Deferred[None]] = []
+
+        async def blocked(function: Callable[..., Any], *args: object) -> Any:
+            responses.append(Deferred())
+            await responses[-1]
+            return function(*args)
+
+        self.patch(self.directory, "_defer_to_thread", blocked)
+        for _ in range(2):
+            renewed = Deferred.fromCoroutine(self.directory.renew())
+            self.clock.advance(4.9)
+            self.assertNoResult(renewed)
+            self.clock.advance(0.1)
+            self.assertIn("not respond within 5 s", self.failureResultOf(renewed, Unavailable).value.detail)
+        renewed = Deferred.fromCoroutine(self.directory.renew())
+        names = []
+        for number in range(3):  # the attempts that were given up have their effect, too
+            responses[number].callback(None)
+            names.append(self.directory.path)
+        self.successResultOf(renewed)
+        for path in (former, *names[:2]):
+            self.assert_revoked(path)
+        self.open(names[2])
+
+    def test_the_ami_session_is_closed_if_the_names_of_others_cannot_be_revoked(self) -> None:
+        other = self.renew(self.make())
+        self.renew(self.directory)
+        repair = self.break_file_system()
+        self.active = False  # not connected to ARI yet
         self.revoke_others(self.directory)
+        self.assertEqual(len(self.closed), 1)
+        self.assertIn("No space left on device", self.closed[0])
+        self.fail_to_renew(self.directory)
+        self.active = True
+        self.fail_to_renew(self.directory)
+        repair()
+        self.renew(self.directory)
+        self.assert_revoked(other)
         self.open(self.directory.path)
+
+    def test_the_names_of_others_stay_valid_if_another_process_has_the_application_meanwhile(self) -> None:
+        other = self.renew(self.make())
+        repair = self.break_file_system()
+        self.revoke_others(self.directory)
+        repair()
+        self.active = False
+        self.fail_to_renew(self.directory, "not replaced yet")
+        self.open(other)
+        self.revoke_others(self.directory)  # it has the application again
+        self.assert_revoked(other)
+        self.open(self.renew(self.directory))
+
+    def test_the_ami_session_is_closed_if_a_deleted_name_cannot_be_replaced(self) -> None:
+        self.renew(self.directory)
+        self.directory.startService()
+        shutil.rmtree(self.spool)
+        with capturedLogs() as logs:
+            self.clock.advance(5)
+            self.clock.advance(5)
+        self.assertEqual((len(logs), len(self.closed)), (1, 1))
+        self.spool.mkdir()
+        self.open(self.renew(self.directory))
+        self.successResultOf(self.directory.stopService())
+
+    def test_a_deleted_name_that_asterisk_has_created_as_a_directory_is_no_obstacle(self) -> None:
+        former = self.renew(self.directory)
+        (self.spool / former).unlink()
+        self.open(former)
+        self.open(self.renew(self.directory))
+        self.revoke_others(self.directory)
+        self.assertTrue((self.spool / former / "leg.wav").exists())
+
+    def test_a_file_system_that_does_not_respond_stops_no_calls(self) -> None:
+        async def blocked(*_args: object) -> Any:
+            await Deferred()
+
+        directory = self.make(defer_to_thread=blocked)
+        revoked = Deferred.fromCoroutine(directory.revoke_others())
+        self.clock.advance(4.9)
+        self.assertNoResult(revoked)
+        self.clock.advance(0.1)
+        self.assertIsNone(self.successResultOf(revoked))
+        self.assertIn("not respond", self.closed[0])
