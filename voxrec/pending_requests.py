@@ -1,6 +1,5 @@
 """The requests on a connection to Asterisk that have no response yet."""
 
-from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -20,17 +19,11 @@ class PendingRequest(NamedTuple, Generic[T]):
 
 
 class PendingRequests(Generic[T]):
-    """Requests by id, each of which fails with `AsteriskUnavailable` after ``timeout`` seconds without a response.
+    """Requests by id, each of which fails with `AsteriskUnavailable` after ``timeout`` seconds without a response."""
 
-    Before it fails, ``timed_out`` is called with its description.
-    """
-
-    def __init__(
-        self, clock: IReactorTime, timeout: float, timed_out: Callable[[str], object] = lambda _description: None
-    ) -> None:
+    def __init__(self, clock: IReactorTime, timeout: float) -> None:
         self._clock = clock
         self._timeout = timeout
-        self._timed_out = timed_out
         self._requests: dict[str, PendingRequest[T]] = {}  # ordered by deadline
         # one timer for all requests: nearly all of them complete long before the deadline
         self._timer: IDelayedCall | None = None
@@ -73,7 +66,6 @@ class PendingRequests(Generic[T]):
         if self._requests:
             self._timer = self._clock.callLater(next(iter(self._requests.values())).deadline - now, self._expire)
         for request in requests:
-            self._timed_out(request.description)
             request.result.errback(
                 AsteriskUnavailable(f"no response from Asterisk to {request.description} within {self._timeout:g} s")
             )

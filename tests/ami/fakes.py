@@ -1,5 +1,6 @@
 """An AMI server in memory that answers as Asterisk does, and a client endpoint that connects to it."""
 
+import sys
 from collections.abc import Callable
 from hashlib import md5
 from typing import Any
@@ -27,7 +28,11 @@ class FakeAsterisk(LineOnlyReceiver):
 
     def send(self, data: bytes) -> None:
         assert self.transport is not None
-        self.transport.write(data)
+        allowed, self.network.bytes_left = data[: self.network.bytes_left], self.network.bytes_left - len(data)
+        self.transport.write(allowed)
+        if self.network.bytes_left < 0:
+            self.network.bytes_left = sys.maxsize
+            self.transport.loseConnection()
 
     def lineReceived(self, line: bytes) -> None:
         if line:
@@ -69,6 +74,8 @@ class FakeNetwork:
         self.refusing = False
         self.attempts: list[float] = []
         self.password = "secret"
+        self.bytes_left = sys.maxsize
+        """The connection is lost when the server sends more."""
         self.banner = b"Asterisk Call Manager/11.0.0\r\n"
         self.answers: dict[str, Answer] = {}
         self.actions: list[dict[str, str]] = []

@@ -1,8 +1,11 @@
 """Tests of voxrec.ami.connection and protocol: a real protocol over a connection in memory, driven by a Clock."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.task import Clock
@@ -15,6 +18,8 @@ from voxrec.ami.connection import AmiConnection, endpoint_for
 from voxrec.ami.protocol import AmiResponse, AmiResponseError
 from voxrec.deferreds import Backoff
 from voxrec.errors import AsteriskUnavailable, CommandNotSent, InvalidInput, Unavailable
+
+_LOGIN = ["Challenge", "Login", "ModuleCheck", "StopMixMonitor"]
 
 
 class RecordingListener:
@@ -80,7 +85,7 @@ class LoginTests(ConnectionTestCase):
         self.assertIsNone(connection.problem)
         self.assertEqual(connection.version, 11)
         self.assertEqual(self.listener.states, ["connected"])
-        self.assertEqual([each["Action"] for each in self.network.actions], ["Challenge", "Login", "ModuleCheck"])
+        self.assertEqual([each["Action"] for each in self.network.actions], _LOGIN)
         self.assertEqual(self.network.actions[1]["Events"], "off")
         self.assertNotIn("secret", str(self.network.actions))
 
@@ -103,6 +108,15 @@ class LoginTests(ConnectionTestCase):
         self.assertEqual(len(self.network.attempts), 4)
         self.assertEqual(self.listener.states, [])
         self.assertNotIn("wrong", str(logs))
+
+    def test_a_password_that_is_corrected(self) -> None:
+        self.network.password = "other"
+        self.start()
+        self.assertFalse(self.connection.ready)
+        self.network.password = "secret"
+        self.advance(1)
+        self.assertTrue(self.connection.ready)
+        self.successResultOf(self.request())
 
     def test_a_missing_privilege(self) -> None:
         self.network.answers["ModuleCheck"] = lambda _fields: error("Permission denied")
@@ -144,7 +158,15 @@ class PeerTests(ConnectionTestCase):
         self.assertEqual(self.connection.problem, "the peer sent no banner of AMI within 5 s")
 
     def test_garbage_instead_of_the_banner(self) -> None:
-        for banner in (b"SSH-2.0-OpenSSH_9.2\r\n", b"\r\n", b"\x16\x03\x01\x02\r\n", b"Asterisk Call Manager/\r\n"):
+        name = b"Asterisk Call Manager/"
+        for banner in (
+            b"SSH-2.0-OpenSSH_9.2\r\n",
+            b"\r\n",
+            b"\x16\x03\x01\x02\r\n",
+            name + b"\r\n",
+            name + b"1" * 5000 + b".0.0\r\n",  # int() refuses it
+            b"\r\n" + name + b"11.0.0\r\n",
+        ):
             self.network.banner = banner
             self.start()
             self.assertEqual(self.connection.problem, "the peer did not send the banner of AMI")
@@ -178,7 +200,7 @@ class PeerTests(ConnectionTestCase):
         self.assertTrue(self.connection.ready)
         self.advance(2)
         self.assertFalse(self.connection.ready)
-        self.assertEqual(self.connection.problem, "the connection closed: no response to a ping in 2 s")
+        self.assertEqual(self.connection.problem, "the connection closed: no response to Ping within 2 s")
         self.assertEqual(self.listener.states, ["connected", "disconnected"])
         self.advance(0.5)
         self.assertEqual(self.listener.states, ["connected", "disconnected", "connected"])
@@ -188,19 +210,42 @@ class PeerTests(ConnectionTestCase):
         for _ in range(5):
             self.advance(10)
         self.assertTrue(self.connection.ready)
-        self.assertEqual([each["Action"] for each in self.network.actions[3:]], ["Ping"] * 5)
+        self.assertEqual([each["Action"] for each in self.network.actions], [*_LOGIN, *["Ping"] * 5])
 
 
 class ActionTests(ConnectionTestCase):
-    def test_responses_are_matched_by_action_id(self) -> None:
+    def names(self) -> list[str]:
+        """Return the actions that were sent since the login."""
+        return [each["Action"] for each in self.network.actions[len(_LOGIN) :]]
+
+    def answer(self, fields: dict[str, str], **more: str) -> None:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in more.items())
+        self.network.send(f"Response: Success\r\nActionID: {fields['ActionID']}\r\n{lines}\r\n".encode())
+
+    def test_an_action_is_sent_when_the_one_before_has_a_response(self) -> None:
         self.start()
         self.network.answers["Slow"] = lambda _fields: None
-        first, second = self.request("Slow", Number="1"), self.request("Slow", Number="2")
-        for fields in reversed(self.network.actions[-2:]):
-            answer = f"Response: Success\r\nActionID: {fields['ActionID']}\r\nNumber: {fields['Number']}\r\n\r\n"
-            self.network.send(answer.encode())
-        self.assertEqual(self.successResultOf(first).fields["Number"], "1")
-        self.assertEqual(self.successResultOf(second).fields["Number"], "2")
+        results = [self.request("Slow", Number=str(number)) for number in range(3)]
+        for number, result in enumerate(results):
+            self.assertEqual(len(self.names()), number + 1)
+            self.answer(self.network.actions[-1], Number=str(number))
+            self.assertEqual(self.successResultOf(result).fields["Number"], str(number))
+
+    def test_a_response_to_another_action_is_ignored(self) -> None:
+        self.start()
+        self.network.answers["Slow"] = lambda _fields: None
+        first, second = self.request("Slow"), self.request("Slow")
+        fields = self.network.actions[-1]
+        prefix, _, number = fields["ActionID"].rpartition("-")
+        for other in (f"{prefix}-{int(number) - 1}", f"{prefix}-{int(number) + 1}", "", number):
+            self.answer({"ActionID": other})
+        self.assertNoResult(first)
+        self.answer(fields)
+        self.successResultOf(first)
+        self.answer(fields)  # twice
+        self.assertNoResult(second)
+        self.answer(self.network.actions[-1])
+        self.successResultOf(second)
 
     def test_a_response_in_pieces(self) -> None:
         self.start()
@@ -217,20 +262,85 @@ class ActionTests(ConnectionTestCase):
         failure = self.failureResultOf(self.request("StopMixMonitor"), AmiResponseError)
         self.assertEqual(failure.value.message, "No such channel")
 
-    def test_a_time_limit_for_each_action(self) -> None:
+    def test_only_the_action_without_a_response_may_have_been_executed(self) -> None:
         self.start()
         self.network.answers["Slow"] = lambda _fields: None
-        first = self.request("Slow")
+        slow = self.request("Slow")
         self.advance(3)
-        second = self.request("Slow")
+        others = [self.request("Other") for _ in range(2000)]
         self.advance(2)
-        failure = self.failureResultOf(first, AsteriskUnavailable)
-        self.assertEqual(str(failure.value), "no response from Asterisk to Slow within 5 s")
-        # what Asterisk executes later must not be taken for a later action
-        self.failureResultOf(second, AsteriskUnavailable)
-        self.assertEqual(self.connection.problem, "the connection closed: no response to Slow in time")
+        error = self.failureResultOf(slow, AsteriskUnavailable).value
+        self.assertEqual(str(error), "no response from Asterisk to Slow within 5 s")
+        self.assertNotIsInstance(error, CommandNotSent)
+        for other in others:
+            self.failureResultOf(other, CommandNotSent)
+        self.assertEqual(self.names(), ["Slow"])
+        self.assertEqual(self.connection.problem, "the connection closed: no response to Slow within 5 s")
         self.advance(0.5)
         self.assertTrue(self.connection.ready)
+
+    def test_the_time_limit_begins_when_the_action_is_sent(self) -> None:
+        self.start()
+        self.network.answers["Slow"] = lambda _fields: None
+        self.request("Slow")
+        result = self.request("Slow")
+        self.advance(4.5)
+        self.answer(self.network.actions[-1])
+        self.advance(4.5)
+        self.answer(self.network.actions[-1])
+        self.successResultOf(result)
+        self.assertTrue(self.connection.ready)
+
+    def test_an_action_that_waits_too_long_is_not_sent(self) -> None:
+        self.start()
+        self.network.answers["Slow"] = lambda _fields: None
+        self.request("Slow")
+        self.request("Slow")
+        late = self.request("Late")
+        self.advance(4)
+        self.answer(self.network.actions[-1])
+        later = self.request("Later")
+        self.advance(4)
+        self.answer(self.network.actions[-1])
+        error = self.failureResultOf(late, CommandNotSent).value
+        self.assertEqual(str(error), "Asterisk takes more than 5 s for the AMI actions before Late")
+        self.successResultOf(later)
+        self.assertEqual(self.names(), ["Slow", "Slow", "Later"])
+
+    def test_while_a_channel_is_blocked_no_command_is_sent(self) -> None:
+        self.start()
+        self.network.answers["Slow"] = self.network.answers["StopMixMonitor"] = lambda _fields: None
+        slow = self.request("Slow")
+        self.advance(5)
+        self.failureResultOf(slow, AsteriskUnavailable)
+        for _ in range(10):
+            self.advance(1)
+            self.failureResultOf(self.request("Other"), CommandNotSent)
+        self.assertEqual(self.connection.problem, "no response from Asterisk to StopMixMonitor within 5 s")
+        del self.network.answers["StopMixMonitor"]
+        for _ in range(10):
+            self.advance(1)
+        self.assertTrue(self.connection.ready)
+
+    def test_a_command_that_follows_a_failure_is_not_sent(self) -> None:
+        self.start()
+        self.network.answers["Slow"] = lambda _fields: None
+        slow, following = self.request("Slow"), []
+        slow.addErrback(lambda _: following.append(self.connection.action("Other", {})))
+        self.advance(5)
+        self.failureResultOf(following[0], CommandNotSent)
+        self.assertNotIn("Other", self.names())
+
+    def test_no_ping_is_sent_while_an_action_has_no_response(self) -> None:
+        self.start()
+        self.network.answers["Slow"] = lambda _fields: None
+        self.advance(9)
+        result = self.request("Slow")
+        self.advance(4)  # a ping is due, and would have no response
+        self.answer(self.network.actions[-1])
+        self.successResultOf(result)
+        self.assertTrue(self.connection.ready)
+        self.assertEqual(self.names(), ["Slow"])
 
     def test_it_becomes_ready_when_what_the_former_session_started_cannot_matter_any_more(self) -> None:
         revoked: Deferred[None] = Deferred()
@@ -274,9 +384,14 @@ class ActionTests(ConnectionTestCase):
         self.start()
         self.network.answers["Slow"] = lambda _fields: None
         result = self.request("Slow")
-        result.cancel()
-        self.failureResultOf(result, AsteriskUnavailable)
-        self.network.send(f"Response: Success\r\nActionID: {self.network.actions[-1]['ActionID']}\r\n\r\n".encode())
+        queued, other = self.request("Other"), self.request("Other")
+        for cancelled in (result, queued):
+            cancelled.cancel()
+            self.failureResultOf(cancelled, AsteriskUnavailable)
+        self.assertNoResult(other)
+        self.answer(self.network.actions[-1])
+        self.successResultOf(other)
+        self.assertEqual(self.names(), ["Slow", "Other"])
 
     def test_invalid_values_are_not_sent(self) -> None:
         self.start()
@@ -292,6 +407,92 @@ class ActionTests(ConnectionTestCase):
         prefixes = {each["ActionID"].rpartition("-")[0] for each in self.network.actions}
         self.assertEqual(len(prefixes), 2)
         self.assertEqual({len(prefix) for prefix in prefixes}, {16})
+
+
+# What a message consists of, whole and in pieces, and arbitrary bytes
+_FRAGMENTS = (
+    *(
+        b"\r\n",
+        b"\r",
+        b"\n",
+        b"\r\n\r\n",
+        b":",
+        b": ",
+        b"Response",
+        b"Response:\r\n",
+        b"Message: \r\n",
+        b"Event: X\r\n",
+    ),
+    *(b"Response: Error\r\n", b"Response: Success\r\n", b"ActionID: 1\r\n", b"x" * 17_000),
+)
+_PIECES = st.lists(st.one_of(st.sampled_from(_FRAGMENTS), st.binary(max_size=20)), max_size=12)
+_FUZZ = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+class RubbishTests(ConnectionTestCase):
+    """Whatever arrives, an action succeeds only by its own response, and the connection works or is opened again."""
+
+    def start_anew(self) -> None:
+        ConnectionTestCase.setUp(self)
+        self.network.answers["Slow"] = lambda _fields: None
+        self.start()
+
+    def finish(self) -> None:
+        self.network.bytes_left = sys.maxsize
+        for _ in range(20):
+            self.advance(1)
+        self.assertTrue(self.connection.ready)
+        self.successResultOf(self.request())
+        self.stop()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    @_FUZZ
+    @given(_PIECES, _PIECES)
+    def test_pieces_of_messages(self, before: list[bytes], behind: list[bytes]) -> None:
+        self.start_anew()
+        result = self.request("Slow")
+        for piece in before:
+            self.network.send(piece)
+        self.assertFalse(isinstance(getattr(result, "result", None), AmiResponse))
+        answer = f"\r\n\r\nResponse: Success\r\nActionID: {self.network.actions[-1]['ActionID']}\r\n\r\n".encode()
+        was_open = self.connection.ready
+        self.network.send(answer + b"".join(behind))
+        if was_open:
+            self.successResultOf(result)
+        else:
+            self.failureResultOf(result, AsteriskUnavailable)
+        self.finish()
+
+    @_FUZZ
+    @given(_PIECES)
+    def test_pieces_of_messages_during_the_login(self, pieces: list[bytes]) -> None:
+        for action in _LOGIN:
+            self.start_anew()
+            self.network.answers[action] = lambda _fields: b"".join(pieces)
+            self.network.drop_connection()
+            self.advance(1)
+            del self.network.answers[action]
+            self.finish()
+
+    def test_the_connection_is_lost_after_each_byte(self) -> None:
+        for count in range(1000):
+            ConnectionTestCase.setUp(self)
+            self.network.bytes_left = count
+            self.start()
+            if not self.connection.ready:
+                self.assertIsNotNone(self.connection.problem)
+                self.finish()
+                continue
+            result = self.request()
+            if self.connection.ready:
+                self.successResultOf(result)
+                self.finish()
+                break
+            failure = self.failureResultOf(result, AsteriskUnavailable)
+            self.assertNotIsInstance(failure.value, CommandNotSent)
+            self.finish()
+        self.assertGreater(count, 200)
+        self.assertLess(count, 999)
 
 
 class DisconnectionTests(ConnectionTestCase):

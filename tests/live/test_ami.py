@@ -181,7 +181,7 @@ class AmiTests(TestCase):
         await self.ready(connection)
         os.kill(self.asterisk.pid, 19)
         try:
-            await self.wait_until(lambda: "no response to a ping" in str(connection.problem), "the ping times out")
+            await self.wait_until(lambda: "no response to Ping" in str(connection.problem), "the ping times out")
         finally:
             os.kill(self.asterisk.pid, 18)
         await self.ready(connection)

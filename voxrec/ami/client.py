@@ -1,7 +1,7 @@
 """The AMI actions that voxrec uses, as typed methods. Sources: ``apps/app_mixmonitor.c`` of Asterisk 16.28 and 22.10.
 
-The action is sent when the method is called, not when its Deferred is awaited. Actions of one connection are executed
-in the order in which they are sent. A channel is named by its id, as in ARI.
+The actions are executed one after the other, in the order in which the methods are called, not in that in which their
+Deferreds are awaited. A channel is named by its id, as in ARI.
 
 Unless a method says otherwise, its Deferred fails with `AmiResponseError` if Asterisk refuses the action, with
 `CommandNotSent` if the connection is not ready, and with another `AsteriskUnavailable` if no response arrives; then the

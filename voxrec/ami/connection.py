@@ -1,6 +1,7 @@
 """The AMI connection as a service: connects, logs in, reconnects, and detects a peer that does not respond."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from voxrec.reconnection import RECONNECT_BACKOFF, ReconnectingService
 MODULE: Final = "app_mixmonitor.so"
 """The module of Asterisk that voxrec controls through AMI."""
 
+_NO_CHANNEL: Final = "voxrec-no-channel"
 _PORT: Final = 5038
 _TLS_PORT: Final = 5039
 
@@ -58,12 +60,14 @@ async def _nothing() -> None:
 class AmiConnection(ReconnectingService):
     """Keeps one AMI connection open while the service runs.
 
-    The connection is ready when Asterisk has accepted the user, who may use MixMonitor, and has loaded its module. A
-    failed attempt is repeated after the delay of ``backoff``, which a ready connection resets.
+    The connection is ready when Asterisk has accepted the user, who may use MixMonitor, has loaded its module, and has
+    searched for a channel: while a channel is blocked, that takes until it is not, in all sessions. A failed attempt is
+    repeated after the delay of ``backoff``, which a ready connection resets.
 
     Parameters: ``request_timeout``, ``ping_interval`` and ``ping_timeout`` are seconds. ``request_timeout`` limits each
-    action, the wait for the banner and the login. ``before_ready`` is awaited after each login: it makes sure that what
-    was sent on former connections cannot matter any more. If it raises, the attempt has failed.
+    action, the wait for the banner and the login; a ping is sent if no action waits for a response. ``before_ready`` is
+    awaited after each login: it makes sure that what was sent on former connections cannot matter any more. If it
+    raises, the attempt has failed.
     """
 
     name = "AMI connection"
@@ -149,6 +153,7 @@ class AmiConnection(ReconnectingService):
         assert isinstance(protocol, AmiProtocol)
         try:
             await self._log_in(protocol)
+            await self._search_channel(protocol)
             await self._before_ready()
             self._became_ready(protocol)
             await self._wait_until_closed(protocol)
@@ -175,17 +180,22 @@ class AmiConnection(ReconnectingService):
         except AmiResponseError as error:
             raise AmiLoginError(self._explain_refusal(error.message)) from None
 
+    async def _search_channel(self, protocol: AmiProtocol) -> None:
+        """Let Asterisk search for a channel that does not exist. Raises if it does not respond."""
+        with suppress(AmiResponseError):
+            await protocol.action("StopMixMonitor", {"Channel": _NO_CHANNEL})
+
     def _explain_refusal(self, message: str) -> str:
         if message == "Permission denied":
             return f"the AMI user {self._user} may not use MixMonitor; expected write = system in manager.conf"
         return f"{MODULE} is not loaded in Asterisk: {message}"
 
     async def _wait_until_closed(self, protocol: AmiProtocol) -> None:
-        """Return when the connection has closed; close it if Asterisk does not respond to a ping."""
+        """Return when the connection has closed, which it does if Asterisk does not respond to a ping."""
 
-        def ping() -> Deferred[AmiResponse | None]:
-            response = protocol.action("Ping", {}).addTimeout(self._ping_timeout, self._clock)
-            return response.addErrback(lambda _: protocol.close(f"no response to a ping in {self._ping_timeout:g} s"))
+        def ping() -> None:
+            if protocol.is_idle:
+                protocol.action("Ping", {}, limit=self._ping_timeout).addErrback(lambda _: None)
 
         pings = LoopingCall(ping)
         pings.clock = self._clock

@@ -13,7 +13,7 @@ from voxrec.errors import AsteriskUnavailable, FieldError, InvalidInput
 LINE_LIMIT: Final = 16_384
 """The longest line in bytes that is accepted from Asterisk. The lines of the responses that voxrec uses are shorter
 than 1 KiB."""
-BANNER: Final = re.compile(rb"Asterisk Call Manager/(\d+)\.[0-9.]+")
+BANNER: Final = re.compile(rb"Asterisk Call Manager/(\d{1,9})\.[0-9.]+")
 """The first line that Asterisk sends; the group is the major version of AMI."""
 _MESSAGE_LINES: Final = 256
 # Asterisk reads a line, with its end, into a buffer of 1024 bytes (get_input in main/manager.c of 16.28 and 22.10).
