@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -17,7 +17,7 @@ from voxrec.ami.client import AmiClient, Direction
 from voxrec.ami.connection import AmiConnection, endpoint_for
 from voxrec.ami.protocol import AmiResponseError
 from voxrec.deferreds import Backoff
-from voxrec.errors import AsteriskUnavailable
+from voxrec.errors import AsteriskUnavailable, CommandNotSent
 from voxrec.sandbox.asterisk import LOOPBACK, SandboxAsterisk
 from voxrec.sandbox.chaos.inspection import read_metrics
 from voxrec.sandbox.rootfs import ASTERISK_16, ASTERISK_22, Recipe
@@ -55,13 +55,15 @@ class AmiTests(TestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(self.asterisk.stop(self.reactor)))
         await self.asterisk.start(self.reactor)
 
-    def connect(self, password: str | None = None, user: str = "voxrec", url: str = "") -> AmiConnection:
+    def connect(
+        self, password: str | None = None, user: str = "voxrec", url: str = "", request_timeout: float = 5
+    ) -> AmiConnection:
         connection = AmiConnection(
             self.reactor,
             endpoint_for(self.reactor, url or self.asterisk.ami_url, 5),
             user=user,
             password=self.asterisk.ami_password if password is None else password,
-            request_timeout=5,
+            request_timeout=request_timeout,
             ping_interval=1,
             ping_timeout=1,
             backoff=Backoff(first=0.1, limit=0.5),
@@ -86,11 +88,17 @@ class AmiTests(TestCase):
 
     async def start_channel(self) -> str:
         """Start a channel with audio, and return its unique id."""
+        former = await self.channels()
         await self.console("dialplan add extension s,1,Answer, into ami-test")
         await self.console("dialplan add extension s,2,Playback,demo-congrats into ami-test")
         await self.console("channel originate Local/s@ami-test/n application Milliwatt")
+        (channel,) = await self.channels() - former
+        return channel
+
+    async def channels(self) -> set[str]:
+        """Return the unique ids of the channels that `start_channel` returns."""
         lines = (await self.console("core show channels concise")).splitlines()
-        return next(line.split("!")[-1] for line in lines if ";2!" in line)
+        return {line.split("!")[-1] for line in lines if ";2!" in line}
 
     async def test_a_mix_monitor_is_started_muted_and_stopped(self) -> None:
         client = await self.ready(self.connect())
@@ -113,6 +121,29 @@ class AmiTests(TestCase):
             await client.mute_mix_monitor("no-channel", mix_monitor, Direction.BOTH, muted=True)
         with self.assertRaisesRegex(AmiResponseError, "No such channel"):
             await client.mix_monitor("no-channel", received="a.wav", transmitted="b.wav", id_variable="X")
+
+    async def test_a_blocked_channel_blocks_all_sessions_and_makes_one_command_doubtful(self) -> None:
+        connection = self.connect(request_timeout=2)
+        client = await self.ready(connection)
+        blocked, other = await self.start_channel(), await self.start_channel()
+        fifo = self.asterisk.recording_directory / "blocked-in.wav"
+        os.mkfifo(fifo)
+        fifo.chmod(0o666)
+        paths = [self.asterisk.path_inside(fifo.with_name(name)) for name in (fifo.name, "out.wav", "in2.wav")]
+        mix_monitor = await client.mix_monitor(blocked, received=paths[0], transmitted=paths[1], id_variable="X")
+        stopping = client.stop_mix_monitor(blocked, mix_monitor)  # it waits for the thread, which waits for a reader
+        following = client.mix_monitor(other, received=paths[2], transmitted=paths[1], id_variable="X")
+        for command, sent in ((stopping, True), (following, False)):
+            failed = DeferredList([command], consumeErrors=True)
+            ((_, failure),) = await failed
+            self.assertIsInstance(failure.value, AsteriskUnavailable)
+            self.assertEqual(not isinstance(failure.value, CommandNotSent), sent)
+        for each in (connection, self.connect(request_timeout=2)):
+            searching = lambda each=each: "no response from Asterisk to StopMixMonitor" in str(each.problem)  # noqa: E731
+            await self.wait_until(searching, "no channel can be found")
+        self.addCleanup(os.close, os.open(fifo, os.O_RDONLY | os.O_NONBLOCK))
+        await self.ready(connection)
+        self.assertTrue(await client.mix_monitor(other, received=paths[2], transmitted=paths[1], id_variable="X"))
 
     async def test_the_shipped_configuration_grants_what_is_needed_and_no_more(self) -> None:
         connection = self.connect()
