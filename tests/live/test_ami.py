@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -133,14 +133,17 @@ class AmiTests(TestCase):
         mix_monitor = await client.mix_monitor(blocked, received=paths[0], transmitted=paths[1], id_variable="X")
         stopping = client.stop_mix_monitor(blocked, mix_monitor)  # it waits for the thread, which waits for a reader
         following = client.mix_monitor(other, received=paths[2], transmitted=paths[1], id_variable="X")
-        for command, sent in ((stopping, True), (following, False)):
-            failed = DeferredList([command], consumeErrors=True)
-            ((_, failure),) = await failed
-            self.assertIsInstance(failure.value, AsteriskUnavailable)
-            self.assertEqual(not isinstance(failure.value, CommandNotSent), sent)
-        for each in (connection, self.connect(request_timeout=2)):
-            searching = lambda each=each: "no response from Asterisk to StopMixMonitor" in str(each.problem)  # noqa: E731
-            await self.wait_until(searching, "no channel can be found")
+        with self.assertRaises(AsteriskUnavailable) as doubtful:
+            await stopping
+        self.assertNotIsInstance(doubtful.exception, CommandNotSent)
+        with self.assertRaises(CommandNotSent):
+            await following
+
+        def is_searching(session: AmiConnection) -> bool:
+            return "no response from Asterisk to StopMixMonitor" in str(session.problem)
+
+        for session in (connection, self.connect(request_timeout=2)):
+            await self.wait_until(partial(is_searching, session), "no channel can be found")
         self.addCleanup(os.close, os.open(fifo, os.O_RDONLY | os.O_NONBLOCK))
         await self.ready(connection)
         self.assertTrue(await client.mix_monitor(other, received=paths[2], transmitted=paths[1], id_variable="X"))

@@ -49,7 +49,8 @@ class SessionDirectoryTests(SynchronousTestCase):
         def replace(path: Path, _target: Path) -> None:
             raise OSError(28, "No space left on device", str(path))
 
-        return self.patch(Path, "replace", replace).restore
+        restore: Callable[[], None] = self.patch(Path, "replace", replace).restore
+        return restore
 
     def assert_revoked(self, path: str) -> None:
         with self.assertRaises(OSError):
