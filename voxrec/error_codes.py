@@ -42,8 +42,9 @@ class FieldErrorCode(enum.StrEnum):
     IN_FUTURE = "in-future"
     TOO_LATE = "too-late"  # [days]: from now
     EXPIRED = "expired"  # [days]: how long Recordings are kept
-    NOT_LATER_THAN = "not-later-than"  # [other]
+    NOT_LATER_THAN = "not-later-than"  # [other]: earlier, or the same time
     LATER_THAN = "later-than"  # [other]
+    EARLIER_THAN = "earlier-than"  # [other]
     RANGE_TOO_LONG = "range-too-long"  # [days]
     NOT_A_UUID = "not-a-uuid"
     NOT_A_RANDOM_UUID = "not-a-random-uuid"

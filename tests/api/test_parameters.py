@@ -7,6 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.api.rest_test_case import RestTestCase
 from tests.subtest import subtest
 from voxrec.api.parameters import mail_address, party, phone_number, sip_uri
+from voxrec.error_codes import FieldErrorCode
+from voxrec.errors import InvalidValue
 
 # with the plus as a client sends it that does not percent-encode it
 UNENCODED: Final = (
@@ -55,6 +57,66 @@ class FilterTests(RestTestCase):
                 encoded = caller.replace("+", "%2B").replace(" ", "%20").replace("#", "%23")
                 found = await self.request("GET", f"/recordings?from={encoded}")
                 self.assertEqual([item["id"] for item in found.json], [str(recording.id)], found.body)
+
+
+class CodeTests(RestTestCase):
+    """What a client learns about a value that is refused."""
+
+    HOSTILE: Final = (
+        *("", " ", "\t\n", "\0", "a\0", ",", ",,", "-1", "-0", "0", "1e999", "NaN", "9" * 300, "9" * 5000, "x" * 300),
+        *("x" * 3000, "é", "\u0664\u0662", "\U0001f4de", "\u202e", "null", "{}", "[]", "'", '"', "%00", "a,b"),
+    )
+
+    async def test_no_value_has_an_unspecific_error(self) -> None:
+        """Every parameter of every route refuses a value with a code of its own, or accepts it."""
+        count = 0
+        for route in self.app.routes:
+            for name, parameter in (route.query or {}).items():
+                for value in self.HOSTILE:
+                    with subtest((route.path, name, value[:20])):
+                        count += 1
+                        try:
+                            parameter.parse(value)
+                        except InvalidValue as error:
+                            self.assertNotEqual(error.code, FieldErrorCode.INVALID)
+                            self.assertTrue(str(error))
+        self.assertGreater(count, 1000)
+
+    async def test_codes(self) -> None:
+        for path, name, value, code in (
+            ("/profiles", "search", "", "too-short"),
+            ("/profiles", "search", "%20", "blank"),
+            ("/profiles", "search", "x" * 256, "too-long"),
+            ("/profiles", "search", "x%00", "nul-character"),
+            ("/profiles", "remoteSipUri", "sip:" + "x" * 3000, "too-long"),
+            ("/profiles", "limit", "", "number-range"),
+            ("/profiles", "limit", "-1", "number-range"),
+            ("/profiles", "limit", "9" * 5000, "number-range"),
+            ("/profiles", "limit", "%D9%A4", "number-range"),  # a digit, but not an ASCII one
+            ("/recordings", "search", "", "too-short"),
+            ("/recordings", "search", "-", "no-word"),
+            ("/recordings", "search", "a%00", "nul-character"),
+            ("/recordings", "from", "", "too-short"),
+            ("/recordings", "node", "x" * 256, "too-long"),
+            ("/recordings", "tag", ",".join(["x" * 60] * 20), "too-long"),
+            ("/recordings", "since", "2026-01-31T09:30:00", "no-utc-offset"),
+            ("/recordings", "id", "", "not-a-uuid"),
+            ("/audit", "who", "", "too-short"),
+        ):
+            with subtest((path, name, value[:20])):
+                response = await self.request("GET", f"{path}?{name}={value}")
+                self.assertEqual(response.status, 422, response.body)
+                (error,) = response.json["errors"]
+                self.assertEqual((error["field"], error["code"]), (name, code))
+
+    async def test_invalid_tag_is_named(self) -> None:
+        response = await self.request("GET", "/recordings?tag=VIP,%20x,ok")
+        self.assertEqual(response.json["errors"][0]["params"], {"value": " x"})
+
+    async def test_blank_reason_of_a_deletion(self) -> None:
+        recording = await self.add_recording()
+        response = await self.request("DELETE", f"/recordings/{recording.id}?reason=%20")
+        self.assertEqual((response.status, response.error_fields), (422, ["reason"]))
 
 
 class SchemaTests(SynchronousTestCase):

@@ -271,6 +271,45 @@ class SuccessResponseTests(RestTestCase):
             with subtest(f"{row.method} {row.path}"):
                 self.check(row, await self.send(row))
 
+    async def test_conditional_requests(self) -> None:
+        """Every resource with an ETag honours the same conditions, for GET and HEAD, and documents them."""
+        paths = (await self.request("GET", "/openapi.json", token="")).json["paths"]
+        tested = set()
+        for row in (*ROWS, Row("GET", "/docs/page.css", 200, None)):
+            response = await self.send(row)
+            if (etag := response.headers.get("etag")) and row.method in ("GET", "HEAD"):
+                tested.add(row.path)
+                with subtest(f"{row.method} {row.path}"):
+                    await self.check_conditions(row.method, row.path, etag, response)
+                    operation = paths[self.template(row.path)]["get"]
+                    documented = {each["name"] for each in operation["parameters"]}
+                    self.assertEqual({"If-Match", "If-None-Match"} - documented, set())
+                    self.assertEqual({"304", "412"} - operation["responses"].keys(), set())
+        self.assertGreater(len(tested), 15, tested)
+
+    async def check_conditions(self, method: str, path: str, etag: str, current: ClientResponse) -> None:
+        for headers, status in (
+            ({"If-None-Match": etag}, 304),
+            ({"If-None-Match": f'"x", W/{etag}'}, 304),
+            ({"If-None-Match": "*"}, 304),
+            ({"If-None-Match": '"x"'}, 200),
+            ({"If-Match": etag}, 200),
+            ({"If-Match": "*"}, 200),
+            ({"If-Match": f"W/{etag}"}, 412),  # If-Match requires the strong comparison
+            ({"If-Match": '"x"'}, 412),
+            ({"If-Match": ""}, 412),
+            ({"If-Match": '"x"', "If-None-Match": etag}, 412),  # If-Match has precedence
+            ({"If-Match": etag, "If-None-Match": etag}, 304),
+            ({"If-Match": '"x"', "Range": "bytes=0-0"}, 412),
+        ):
+            with subtest(headers):
+                response = await self.request(method, path, headers=headers)
+                self.assertEqual(response.status, status, response.body)
+                self.assertEqual(response.headers.get("etag"), etag)
+                if status == 304:
+                    self.assertEqual(response.body, b"")
+                    self.assertEqual(response.headers["cache-control"], current.headers["cache-control"])
+
     async def send(self, row: Row) -> ClientResponse:
         if row.data is not None:
             return await self.request(row.method, row.path, data=row.data, headers={"Content-Type": "audio/wav"})

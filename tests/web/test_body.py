@@ -135,6 +135,12 @@ class JsonBodyTests(SynchronousTestCase):
             self.errors(b'{"note": "\\u0000", "count": 2}'), [("note", "must not contain the character U+0000")]
         )
 
+    def test_duplicate_keys_do_not_hide_other_errors(self) -> None:
+        self.assertEqual(
+            self.errors(b'{"count": 1, "count": 2, "note": "\\u0000"}'),
+            [("count", "duplicate key"), ("note", "must not contain the character U+0000")],
+        )
+
 
 class PartialUpdateBodyTests(SynchronousTestCase):
     BODY: Final = PartialUpdateBody(

@@ -50,6 +50,18 @@ class ConditionTests(SynchronousTestCase):
             with subtest(header):
                 self.assertEqual(Conditions(if_none_match=header).unchanged(TAG), unchanged)
 
+    def test_characters_within_a_tag_are_no_mark_of_a_weak_one(self) -> None:
+        self.assertFalse(Conditions(if_none_match=TAG.replace('"', '"W/', 1)).unchanged(TAG))
+
+    def test_weak_tags(self) -> None:
+        """A weak tag is equal to none by the strong comparison (RFC 9110 section 8.8.3.2)."""
+        weak = f"W/{TAG}"
+        for header in (TAG, weak):
+            with subtest(header):
+                self.assertTrue(Conditions(if_none_match=header).unchanged(weak))
+                self.assertRaises(PreconditionFailed, Conditions(if_match=header).require, weak)
+        Conditions(if_match="*").require(weak)
+
     @given(st.text(max_size=60))
     def test_only_what_names_the_tag_matches(self, header: str) -> None:
         conditions = Conditions(if_none_match=header)

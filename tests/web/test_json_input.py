@@ -41,7 +41,9 @@ class DecodeTests(SynchronousTestCase):
             (b'{"a":1,"b":{"a":1},"c":[{"a":1},{"a":2}]}', []),
             (b'{"a":1,"a":1}', ["a"]),
             (b'{"a":1,"\\u0061":2}', ["a"]),
-            (b'{"a":[{"b":1,"c":2,"b":3,"b":4}],"d":1,"a":2}', ["b", "a"]),
+            (b'{"a":[{"b":1,"c":2,"b":3,"b":4}],"d":1,"a":2}', ["a", "a[0].b"]),
+            (b'{"a":{"x":1,"x":2},"b":[1,{"x":1,"x":2}],"c":{"a":{"x":1,"x":2}}}', ["a.x", "b[1].x", "c.a.x"]),
+            (b'{"a":[[{"x":1,"x":{"y":1,"y":2}}]]}', ["a[0][0].x", "a[0][0].x.y"]),
             (b'{"a":' + b"9" * 5000 + b',"a":1e9999}', ["a"]),
             (b'{"\xc3\xa4":1,"a\xcc\x88":2}', []),  # two names, although they look the same
         ):
@@ -49,6 +51,10 @@ class DecodeTests(SynchronousTestCase):
                 errors = duplicate_key_errors(text)
                 self.assertEqual([error.field for error in errors], keys)
                 self.assertEqual({error.message for error in errors} - {"duplicate key"}, set())
+
+    def test_many_values_below_a_long_key(self) -> None:
+        text = b'{"%s":[%s{"a":1,"a":2}]}' % (b"k" * 900_000, b"{}," * 15_000)
+        self.assertEqual([error.params for error in duplicate_key_errors(text)], [{"value": "a"}])
 
     def test_any_depth_below_a_duplicate_key(self) -> None:
         for levels in range(1, 1100):  # the interpreter's limit of recursion is 1000 functions

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.subtest import subtest
+from voxrec.errors import InvalidValue
 from voxrec.model import EventType
 from voxrec.web.parameters import integer, one_of, some_of, text, timestamp, uuid, uuids
 
@@ -31,9 +32,26 @@ class ParameterTests(SynchronousTestCase):
 
     def test_text(self) -> None:
         self.assertEqual(text.parse("a" * 255), "a" * 255)
-        for wrong in ("", "a" * 256, "a\0"):
+        for wrong, code, params in (
+            ("", "too-short", {"minimum": 1}),
+            ("a" * 256, "too-long", {"maximum": 255}),
+            ("\0" * 256, "too-long", {"maximum": 255}),
+            ("a\0", "nul-character", {}),
+        ):
             with subtest(wrong):
-                self.assertRaises(ValueError, text.parse, wrong)
+                error = self.assertRaises(InvalidValue, text.parse, wrong)
+                self.assertEqual((error.code, error.params), (code, params))
+
+    def test_timestamps_that_are_refused(self) -> None:
+        for wrong, code in (
+            ("", "not-a-timestamp"),
+            ("2026-01-31T09:30:00 01:00", "not-a-timestamp"),
+            ("2026-01-31T09:30:00", "no-utc-offset"),
+            ("2026-01-31", "no-utc-offset"),
+            ("0001-01-01T00:00:00+01:00", "not-a-timestamp"),  # a year that Python does not represent in UTC
+        ):
+            with subtest(wrong):
+                self.assertEqual(self.assertRaises(InvalidValue, timestamp.parse, wrong).code, code)
 
     def test_one_of(self) -> None:
         parameter = one_of(["a", "b"], "", title="Letter")

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.subtest import subtest
 from voxrec.api.recordings.recording_query import metadata_filter
-from voxrec.errors import InvalidInput
+from voxrec.errors import InvalidInput, InvalidValue
 from voxrec.model import RecordingState
 from voxrec.web.errors import BadRequest
 from voxrec.web.pagination import cursor, limit
@@ -34,6 +34,27 @@ class QueryTests(SynchronousTestCase):
         ):
             with subtest(raw[:20]):
                 self.assertIn(problem, self.assertRaises(BadRequest, query_items, raw).detail)
+
+    def test_repeated_parameters(self) -> None:
+        items = [("limit", "1"), ("other", "x"), ("limit", "2"), ("since", ""), ("limit", "x"), ("other", "y")]
+        error = self.assertRaises(InvalidInput, parse_query, items, self.PARAMETERS)
+        reported = [(each.field, each.code) for each in error.field_errors]
+        self.assertEqual(reported, [("limit", "duplicate"), ("other", "unknown-field"), ("since", "not-a-timestamp")])
+
+    def test_codes_of_metadata(self) -> None:
+        for text_, code in (
+            ("", "wrong-type"),
+            ("[]", "wrong-type"),
+            ('{"a":', "wrong-type"),
+            ('{"a":1,"a":2}', "duplicate"),
+            ('{"a":"\\u0000"}', "nul-character"),
+            ('{"a":"%s"}' % ("x" * 1000), "too-long"),
+            ('{"a":' + "[" * 150 + "]" * 150 + "}", "too-deep"),
+        ):
+            with subtest(text_):
+                self.assertEqual(self.assertRaises(InvalidValue, metadata_filter.parse, text_).code, code)
+        nested = self.assertRaises(InvalidValue, metadata_filter.parse, '{"b":{"a":1,"a":1},"b":1}')
+        self.assertIn("b, b.a", str(nested))
 
     def test_metadata(self) -> None:
         self.assertEqual(metadata_filter.parse('{"a":"\\\\u0000"}'), {"a": "\\u0000"})  # a backslash, not U+0000

@@ -12,7 +12,7 @@ from voxrec.error_codes import FieldErrorCode
 from voxrec.errors import InvalidValue
 from voxrec.mailaddress import MailAddressError, check_mail_address
 from voxrec.model.fields import E164
-from voxrec.web.parameters import MAX_TEXT_LENGTH, text, uuids
+from voxrec.web.parameters import MAX_TEXT_LENGTH, require_length, text, uuids
 from voxrec.web.query import query_parameter
 
 _ENCODE_PLUS: Final = "; write + as %2B in a query"
@@ -51,7 +51,8 @@ def mail_address(value: str) -> str:
 def sip_uri(value: str) -> str:
     """Only profiles with exactly this SIP URI."""
     # not sipuri.parse: earlier versions stored URIs that it rejects, and an operator may look for these
-    if not _SIP_URI.fullmatch(value) or len(value) > sipuri.MAX_LENGTH:
+    require_length(value, sipuri.MAX_LENGTH)
+    if not _SIP_URI.fullmatch(value):
         raise InvalidValue(
             f"must be a SIP URI, such as sip:desk@pbx.example{_ENCODE_PLUS}",
             FieldErrorCode.WRONG_FORMAT,
@@ -61,11 +62,16 @@ def sip_uri(value: str) -> str:
 
 
 @query_parameter(type="string", pattern=r"^[^\u0000]*[^\u0000\s][^\u0000]*$", maxLength=MAX_TEXT_LENGTH)
-def search_text(value: str) -> str:
-    """Only profiles with this text in the name, in any letter case, or in a number, or with this id."""
-    if not value.strip():
+def nonblank_text(value: str) -> str:
+    """Text with at least one character that is not white space."""
+    if value and not value.strip():
         raise InvalidValue("must have a character that is not white space", FieldErrorCode.BLANK)
     return text.parse(value).strip()
+
+
+search_text = nonblank_text.described_as(
+    "Only profiles with this text in the name, in any letter case, or in a number, or with this id."
+)
 
 
 @query_parameter(type="string", pattern=r"^(?!\s+[0-9])[^\u0000]+$", maxLength=MAX_TEXT_LENGTH)

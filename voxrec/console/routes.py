@@ -43,12 +43,11 @@ from voxrec.console.visit import (
 )
 from voxrec.errors import NotFound
 from voxrec.web.auth import AccessControl, Role
-from voxrec.web.conditions import etag_of
 from voxrec.web.dispatcher import Dispatcher
 from voxrec.web.errors import BadRequest, TooLarge
 from voxrec.web.problems import Problem
 from voxrec.web.request import Request
-from voxrec.web.response import Response
+from voxrec.web.response import Response, conditional_get
 from voxrec.web.route import Route
 from voxrec.web.session_cookie import SessionCookie
 
@@ -261,8 +260,4 @@ async def _asset(request: Request) -> Response:
     media_type = _ASSET_TYPES.get(request.name.rpartition(".")[2])
     if content is None or media_type is None:
         raise NotFound(f"There is no file {request.name!r}.")
-    etag = etag_of(content)
-    headers = {"ETag": etag, "Cache-Control": "no-cache"}
-    if request.conditions.unchanged(etag):
-        return Response(304, headers)
-    return Response(200, {**headers, "Content-Type": media_type}, content)
+    return conditional_get(request.conditions, content, media_type, {"Cache-Control": "no-cache"})

@@ -88,9 +88,7 @@ class JsonBody(Generic[S]):
         """Return the instance. Raises InvalidInput with every error."""
         document = {**{key: str(request.ids[key]) for key in self.path_keys}, **decode_json_object(request)}
         values, field_errors = convert_fields(self.model, document, read_only=self.read_only, secret=self.secret)
-        field_errors += [
-            FieldError(key, "is required", FieldErrorCode.REQUIRED) for key in sorted(self.required - document.keys())
-        ]
+        field_errors += _missing_errors(self.required - document.keys())
         for value_validator in self.value_validators:
             field_errors += await value_validator(request, values)
         attributes = {**self.initial_values(), **values}
@@ -132,9 +130,7 @@ class PartialUpdateBody(Generic[S]):
         """Return the update that a decoded ``document`` describes."""
         changes = {key: value for key, value in document.items() if key not in self.read_only}
         values, field_errors = convert_fields(self.model, changes, read_only=self.read_only)
-        value_errors = [
-            FieldError(key, "is required", FieldErrorCode.REQUIRED) for key in sorted(self.required - document.keys())
-        ]
+        value_errors = _missing_errors(self.required - document.keys())
         for value_validator in self.value_validators:
             value_errors += await value_validator(request, values)
         return PartialUpdate(
@@ -183,17 +179,19 @@ def decode_json_object(request: Request) -> dict[str, Any]:
     document = decode_json(request.raw_body)
     if not isinstance(document, dict):
         raise InvalidInput(f"The body must be a JSON object, not of type {_json_type(document)}.")
-    require_no_errors(depth_errors(document))
-    require_no_errors(duplicate_key_errors(request.raw_body))
-    if b"\\u0000" in request.raw_body:  # U+0000 cannot occur in JSON text unless escaped
-        require_no_errors(
-            [
-                FieldError(key, "must not contain the character U+0000", FieldErrorCode.NUL_CHARACTER)
-                for key, value in document.items()
-                if has_nul([key, value])
-            ]
-        )
+    require_no_errors(depth_errors(document))  # the search for U+0000 is recursive
+    require_no_errors(duplicate_key_errors(request.raw_body) + _nul_errors(document, request.raw_body))
     return document
+
+
+def _nul_errors(document: Mapping[str, Any], text: bytes) -> list[FieldError]:
+    if b"\\u0000" not in text:  # U+0000 cannot occur in JSON text unless escaped
+        return []
+    return [
+        FieldError(key, "must not contain the character U+0000", FieldErrorCode.NUL_CHARACTER)
+        for key, value in document.items()
+        if has_nul([key, value])
+    ]
 
 
 def _missing_errors(keys: Iterable[str]) -> list[FieldError]:

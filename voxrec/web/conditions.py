@@ -7,6 +7,7 @@ from typing import Final
 
 from voxrec.web.errors import PreconditionFailed
 
+_WEAK: Final = "W/"
 _ETAG: Final = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
 
@@ -27,7 +28,7 @@ class Conditions:
 
     def require(self, etag: str) -> None:
         """Raise PreconditionFailed unless a change of the version with this tag is permitted."""
-        if self.if_match is not None and not _lists(self.if_match, etag):
+        if self.if_match is not None and not _lists_strong(self.if_match, etag):
             raise PreconditionFailed(f"If-Match does not list the current version, {etag}.", {"ETag": etag})
         if self.unchanged(etag):
             raise PreconditionFailed(f"If-None-Match lists the current version, {etag}.", {"ETag": etag})
@@ -38,8 +39,15 @@ class Conditions:
 
     def unchanged(self, etag: str) -> bool:
         """Return whether If-None-Match lists ``etag``: the client has this version."""
-        return bool(self.if_none_match) and _lists(self.if_none_match.replace("W/", ""), etag)
+        return _lists_weak(self.if_none_match, etag)
 
 
-def _lists(header: str, etag: str) -> bool:
-    return header.strip() == "*" or etag in _ETAG.findall(header)
+def _lists_strong(header: str, etag: str) -> bool:
+    """Return whether a header lists a tag by the strong comparison, by which a weak tag is equal to none."""
+    return header.strip() == "*" or (not etag.startswith(_WEAK) and etag in _ETAG.findall(header))
+
+
+def _lists_weak(header: str, etag: str) -> bool:
+    """Return whether a header lists a tag by the weak comparison."""
+    opaque_tags = (listed.removeprefix(_WEAK) for listed in _ETAG.findall(header))
+    return header.strip() == "*" or etag.removeprefix(_WEAK) in opaque_tags

@@ -7,12 +7,11 @@ from typing import Final
 
 import msgspec
 
-from voxrec.web.conditions import etag_of
 from voxrec.web.openapi import ApiInfo, openapi_document
 from voxrec.web.openapi_webhooks import WebhookOperation
 from voxrec.web.request import Request
-from voxrec.web.response import JSON, Response
-from voxrec.web.route import Route
+from voxrec.web.response import JSON, Response, conditional_get
+from voxrec.web.route import CONDITIONAL, ETAG, Route
 
 _HTML: Final = "text/html; charset=utf-8"
 _CSS: Final = "text/css; charset=utf-8"
@@ -38,7 +37,13 @@ class DocsRoutes:
     def routes(self) -> tuple[Route, ...]:
         """Return the routes."""
         return (
-            Route("GET", "/openapi.json", None, self._openapi, tag="docs", summary="Get this document"),
+            Route(
+                *("GET", "/openapi.json", None, self._openapi),
+                request_headers=CONDITIONAL,
+                response_headers=ETAG,
+                tag="docs",
+                summary="Get this document",
+            ),
             self._file_route("/docs", "page.html", _HTML, "Get a page that shows this document"),
             self._file_route("/docs/page.css", "page.css", _CSS, "Get the style sheet of the page"),
             self._file_route("/docs/page.js", "page.js", _JAVASCRIPT, "Get the script of the page"),
@@ -58,13 +63,17 @@ class DocsRoutes:
             return _revalidated(request, content_type, content)
 
         media_type = content_type.partition(";")[0]
-        return Route("GET", path, None, get_file, media_type, response_model=(media_type,), tag="docs", summary=summary)
+        return Route(
+            *("GET", path, None, get_file, media_type),
+            response_model=(media_type,),
+            request_headers=CONDITIONAL,
+            response_headers=ETAG,
+            tag="docs",
+            summary=summary,
+        )
 
 
 def _revalidated(request: Request, content_type: str, body: bytes) -> Response:
     """Return a response that browsers may cache, but revalidate before each use."""
-    etag = etag_of(body)
-    headers = {"ETag": etag, "Cache-Control": "no-cache", "Content-Security-Policy": _CONTENT_SECURITY_POLICY}
-    if request.conditions.unchanged(etag):
-        return Response(304, headers)
-    return Response(200, {**headers, "Content-Type": content_type}, body)
+    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _CONTENT_SECURITY_POLICY}
+    return conditional_get(request.conditions, body, content_type, headers)

@@ -5,6 +5,7 @@ empty arrays takes 400 ms to decode; therefore the number of its values is bound
 """
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ MAX_VALUES: Final = 20_000
 MAX_DEPTH: Final = 100
 """Levels of arrays and objects in a body, including the body itself."""
 _MAX_DIGITS: Final = 1000  # consecutive digits: the time to parse an integer is quadratic in their number
+_MAX_PATH: Final = 1000  # characters of the path of a key
 _UNCHECKED_SIZE: Final = 16_384  # bytes; a smaller text is parsed quickly, whatever it contains
 _SEPARATORS: Final = b",:[{"  # each value and each key has one before it, except the first
 _DIGITS: Final = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord(" ") for byte in range(256))
@@ -47,24 +49,61 @@ def decode_json(text: bytes) -> Any:
 def duplicate_key_errors(text: bytes) -> list[FieldError]:
     """Return an error for each key that an object of valid JSON text has several times (RFC 8259 section 4).
 
-    Decoders disagree about which of its values counts, so that the client may not get what it asks for. Raises
-    BadRequest if the text is nested too deeply.
+    Decoders disagree about which of its values counts, so that the client may not get what it asks for. The field is
+    the path of the key, such as ``metadata.customers[0].id``. Raises BadRequest if the text is nested too deeply.
     """
-    keys: dict[str, None] = {}
+    if not _has_duplicate_key(text):  # nearly always, and cheaper to find out than the paths
+        return []
+    return [
+        FieldError(path, "duplicate key", FieldErrorCode.DUPLICATE, {"value": key})
+        for path, key in dict.fromkeys(_duplicate_keys(_loads(text, _Object)))
+    ]
+
+
+class _Object(list[tuple[str, Any]]):
+    """The keys and values of a JSON object, in which a key may occur several times."""
+
+
+def _has_duplicate_key(text: bytes) -> bool:
+    found = False
 
     def check(pairs: list[tuple[str, Any]]) -> None:
-        if len(pairs) > 1 and len(dict(pairs)) < len(pairs):
-            seen: set[str] = set()
-            for key, _ in pairs:
-                if key in seen:
-                    keys[key] = None
-                seen.add(key)
+        nonlocal found
+        found = found or (len(pairs) > 1 and len(dict(pairs)) < len(pairs))
 
+    _loads(text, check)
+    return found
+
+
+def _duplicate_keys(document: object) -> Iterator[tuple[str, str]]:
+    """Return the paths and the names of duplicate keys: those of an object before those of the values in it."""
+    pending = [("", document)]
+    while pending:
+        path, value = pending.pop()
+        members: list[tuple[str, Any]] = []
+        if isinstance(value, _Object):
+            members = [(_join(path, key), member) for key, member in value]
+            seen: set[str] = set()
+            for (key, _), (member_path, _) in zip(value, members, strict=True):
+                if key in seen:
+                    yield member_path, key
+                seen.add(key)
+        elif isinstance(value, list):
+            members = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+        pending += reversed([member for member in members if isinstance(member[1], list)])
+
+
+def _join(path: str, key: str) -> str:
+    """Return the path of a key, cut off: many values below a long key must not cost its length each."""
+    return f"{path}.{key[:_MAX_PATH]}"[:_MAX_PATH] if path else key[:_MAX_PATH]
+
+
+def _loads(text: bytes, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any]) -> Any:
     try:
-        json.loads(text, object_pairs_hook=check, parse_int=str, parse_float=str)  # no time for numbers
+        # numbers stay text, because converting them takes time
+        return json.loads(text, object_pairs_hook=object_pairs_hook, parse_int=str, parse_float=str)
     except RecursionError as error:  # `decode_json` has fewer functions below it, so its limit is a little higher
         raise _nested_too_deeply() from error
-    return [FieldError(key, "duplicate key", FieldErrorCode.DUPLICATE, {"value": key}) for key in keys]
 
 
 def _nested_too_deeply() -> BadRequest:

@@ -22,28 +22,36 @@ T = TypeVar("T")
 @query_parameter(type="string", minLength=1, maxLength=MAX_TEXT_LENGTH, pattern=_NO_NUL)
 def text(value: str) -> str:
     """Text that PostgreSQL can store."""
-    if not value or len(value) > MAX_TEXT_LENGTH or "\0" in value:
-        raise InvalidValue(
-            f"must have 1 to {MAX_TEXT_LENGTH} characters, without U+0000",
-            FieldErrorCode.TOO_LONG,
-            {"maximum": MAX_TEXT_LENGTH},
-        )
+    if not value:
+        raise InvalidValue("must have at least 1 character", FieldErrorCode.TOO_SHORT, {"minimum": 1})
+    require_length(value, MAX_TEXT_LENGTH)
+    if "\0" in value:
+        raise InvalidValue("must not contain the character U+0000", FieldErrorCode.NUL_CHARACTER)
     return value
+
+
+def require_length(value: str, maximum: int) -> None:
+    """Raise InvalidValue if a value has more than ``maximum`` characters."""
+    if len(value) > maximum:
+        raise InvalidValue(
+            f"must have at most {maximum} characters; it has {len(value)}",
+            FieldErrorCode.TOO_LONG,
+            {"maximum": maximum},
+        )
 
 
 @query_parameter(type="string", format="date-time", examples=["2026-01-31T09:30:00Z"])
 def timestamp(value: str) -> datetime:
     """A date and time with UTC offset (RFC 3339)."""
+    code = FieldErrorCode.NOT_A_TIMESTAMP
     try:
         parsed = datetime.fromisoformat(value.upper())  # RFC 3339 permits t and z
         if parsed.tzinfo is not None:
             return parsed.astimezone(UTC)
+        code = FieldErrorCode.NO_UTC_OFFSET
     except (ValueError, OverflowError):
         pass
-    raise InvalidValue(
-        "must be a date and time with UTC offset, such as 2026-01-31T09:30:00Z (encode + as %2B)",
-        FieldErrorCode.NOT_A_TIMESTAMP,
-    )
+    raise InvalidValue("must be a date and time with UTC offset, such as 2026-01-31T09:30:00Z (encode + as %2B)", code)
 
 
 def integer(minimum: int, maximum: int, description: str) -> QueryParameter[int]:

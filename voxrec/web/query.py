@@ -1,5 +1,6 @@
 """Query parameters: the declaration of one, and the parser of a query string that validates all of them."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
@@ -72,19 +73,19 @@ def parse_query(items: list[tuple[str, str]], parameters: QueryParameters) -> di
     """
     values: dict[str, Any] = {}
     field_errors: list[FieldError] = []
-    for name, text in items:
+    counts = Counter(name for name, _ in items)
+    for name, text in dict(items).items():
         if name not in parameters:
             expected = f"one of {', '.join(sorted(parameters))}" if parameters else "no parameters"
             params = {"allowed": sorted(parameters)}
             message = f"unknown parameter; expected {expected}"
             field_errors.append(FieldError(name, message, FieldErrorCode.UNKNOWN_FIELD, params))
-        elif name in values:
+        elif counts[name] > 1:
             field_errors.append(FieldError(name, "duplicate parameter", FieldErrorCode.DUPLICATE, {"value": name}))
         else:
             try:
                 values[name] = parameters[name].parse(text)
             except ValueError as error:
-                values[name] = None
                 invalid = error if isinstance(error, InvalidValue) else InvalidValue(str(error), FieldErrorCode.INVALID)
                 field_errors.append(FieldError.of(name, invalid))
     if field_errors:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Protocol
 
 import msgspec
@@ -48,16 +49,29 @@ def json_response(document: object, status: int = 200, headers: Mapping[str, str
     return Response(status, {"Content-Type": JSON, **(headers or {})}, msgspec.json.encode(document))
 
 
-def conditional_get(conditions: Conditions, body: bytes) -> Response:
-    """Return 200 with a JSON representation, or 304 if the client has this version.
+def not_modified(
+    conditions: Conditions, etag: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> Response | None:
+    """Return 304 if a client that retrieves a representation has the version ``etag``; None if it is to be sent.
 
-    Raises PreconditionFailed if If-Match names another version.
+    ``headers`` are those of the representation about caches, which 304 must repeat (RFC 9110 section 15.4.5). Raises
+    PreconditionFailed if If-Match does not list this version.
+    """
+    conditions.require_readable(etag)
+    return Response(304, {**headers, "ETag": etag}) if conditions.unchanged(etag) else None
+
+
+def conditional_get(
+    conditions: Conditions, body: bytes, content_type: str = JSON, headers: Mapping[str, str] = MappingProxyType({})
+) -> Response:
+    """Return 200 with a representation, by default JSON, or 304 if the client has this version.
+
+    ``headers`` are those about caches. Raises PreconditionFailed if If-Match does not list this version.
     """
     etag = etag_of(body)
-    conditions.require_readable(etag)
-    if conditions.unchanged(etag):
-        return Response(304, {"ETag": etag})
-    return Response(200, {"Content-Type": JSON, "ETag": etag}, body)
+    return not_modified(conditions, etag, headers) or Response(
+        200, {**headers, "Content-Type": content_type, "ETag": etag}, body
+    )
 
 
 def updated(body: bytes) -> Response:

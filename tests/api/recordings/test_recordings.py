@@ -104,6 +104,14 @@ class CreationTests(RecordingTestCase):
         response = await self.create(profileId=str(uuid4()), **body)
         self.assertEqual(set(response.error_fields), {"profileId", *body})
 
+    async def test_end_at_or_before_the_beginning(self) -> None:
+        started_at = "2025-01-31T09:30:00Z"
+        self.assertEqual((await self.create(startedAt=started_at, endedAt=started_at)).status, 201)
+        refused = await self.create(startedAt=started_at, endedAt="2025-01-31T09:29:59Z", hangupCause=128)
+        codes = {error["field"]: (error["code"], error["params"]) for error in refused.json["errors"]}
+        self.assertEqual(codes["endedAt"], ("earlier-than", {"other": "startedAt"}))
+        self.assertEqual(codes.keys(), {"endedAt", "hangupCause"})
+
     async def test_profile_is_required_and_must_exist(self) -> None:
         missing = await self.request("PUT", "/recordings", json={})
         self.assertEqual((missing.status, missing.error_fields), (422, ["profileId"]))

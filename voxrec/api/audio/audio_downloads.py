@@ -30,7 +30,7 @@ from voxrec.web.parameters import one_of
 from voxrec.web.query import QueryParameter
 from voxrec.web.ranges import ByteRange, requested_range
 from voxrec.web.request import Request
-from voxrec.web.response import Response, unsent_body
+from voxrec.web.response import Response, not_modified, unsent_body
 from voxrec.web.route import CONDITIONAL, Route
 
 AUDIO_PARAMETERS: Final[dict[str, QueryParameter[Any]]] = {
@@ -112,13 +112,13 @@ class AudioDownloadRoutes:
         The ETag is weak and ranges are not supported, because an encoder may produce different bytes each time. The
         response to HEAD has no Content-Length, because the size is known only after the conversion.
         """
-        etag = f'"{recording.sha256 or recording.id}-{target.name}-{channel or "all"}"'
-        request.conditions.require_readable(etag)
-        headers = {**REVALIDATED, "ETag": f"W/{etag}"}
-        if request.conditions.unchanged(etag):
-            return Response(304, headers)
+        etag = f'W/"{recording.sha256 or recording.id}-{target.name}-{channel or "all"}"'
+        if (unchanged := not_modified(request.conditions, etag, REVALIDATED)) is not None:
+            return unchanged
         suffix = "" if channel is None else f"-{channel}"
-        headers |= {
+        headers = {
+            **REVALIDATED,
+            "ETag": etag,
             "Accept-Ranges": "none",
             "Content-Type": target.media_type,
             "Content-Disposition": f'attachment; filename="{recording.id}{suffix}.{target.suffix}"',
@@ -135,9 +135,8 @@ class AudioDownloadRoutes:
     async def _stored(self, request: Request, recording: Recording, path: str, may_redirect: bool) -> Response:
         """Return the stored file, or the requested range of it."""
         etag = f'"{recording.sha256 or recording.id}"'
-        request.conditions.require_readable(etag)
-        if request.conditions.unchanged(etag):
-            return Response(304, {**REVALIDATED, "ETag": etag})
+        if (unchanged := not_modified(request.conditions, etag, REVALIDATED)) is not None:
+            return unchanged
         remote = await self._archive.remote_audio(recording)
         if remote is not None:
             return await self._remote(request, recording, remote, etag, may_redirect)

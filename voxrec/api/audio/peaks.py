@@ -21,7 +21,7 @@ from voxrec.web.auth import Role, Scoped
 from voxrec.web.errors import ClientDisconnected
 from voxrec.web.parameters import integer
 from voxrec.web.request import Request
-from voxrec.web.response import JSON, Response
+from voxrec.web.response import JSON, Response, not_modified
 from voxrec.web.route import CONDITIONAL, ETAG, Route
 
 PNG: Final = "image/png"
@@ -97,16 +97,14 @@ class PeaksRoutes:
         recording = await self._recordings.visible_to(request.principal).get(request.id)
         require_audio(recording)
         etag = f'"{recording.sha256 or recording.id}-{media_type.rpartition("/")[2]}-{points}"'
-        request.conditions.require_readable(etag)
-        headers = {**REVALIDATED, "ETag": etag}
-        if request.conditions.unchanged(etag):
-            return Response(304, headers)
+        if (unchanged := not_modified(request.conditions, etag, REVALIDATED)) is not None:
+            return unchanged
         async with self._semaphore:
             if request.disconnected():  # while it waited
                 raise ClientDisconnected("The client has disconnected.")
             async with await obtain_audio(self._archive, recording) as audio:
                 body: bytes = await self._defer_to_thread(_encoded_waveform, recording, audio, points, encode)
-        return Response(200, {**headers, "Content-Type": media_type}, body)
+        return Response(200, {**REVALIDATED, "ETag": etag, "Content-Type": media_type}, body)
 
 
 def _encoded_waveform(recording: Recording, audio: Path, points: int, encode: Encode) -> bytes:

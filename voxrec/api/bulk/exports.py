@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from voxrec.api.audio.audio_files import FileSection
+from voxrec.api.audio.audio_files import REVALIDATED, FileSection
 from voxrec.api.audit_entries import begun_entry
 from voxrec.api.bulk.stored_queries import validate_query
 from voxrec.api.field_validation import ProfileExists
@@ -30,8 +30,8 @@ from voxrec.web.errors import RangeNotSatisfiable, RestError, TooManyRequests
 from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.ranges import ByteRange, requested_range
 from voxrec.web.request import Request
-from voxrec.web.response import Response, json_response, no_content
-from voxrec.web.route import Route
+from voxrec.web.response import Response, json_response, no_content, not_modified
+from voxrec.web.route import CONDITIONAL, Route
 
 MEDIA_TYPES: Final = {ExportFormat.ZIP: "application/zip", ExportFormat.TAR: "application/x-tar"}
 _FILE_PATH: Final = "/exports/<id>/file"
@@ -131,7 +131,7 @@ class ExportRoutes:
                 *("GET", _FILE_PATH, Role.READ, self._download, None),
                 response_model=tuple(MEDIA_TYPES.values()),
                 responses={206: None},
-                request_headers=("If-None-Match", "Range", "If-Range"),
+                request_headers=(*CONDITIONAL, "Range", "If-Range"),
                 response_headers=("ETag", "Accept-Ranges", "Content-Disposition"),
                 errors=(ExportNotReady, ExportGone, ExportDamaged, RangeNotSatisfiable, NodeUnreachable),
                 summary="Download the file of an export",
@@ -194,8 +194,8 @@ class ExportRoutes:
         export = await self._exports.visible_to(request.principal).get(request.id)
         self._require_file(export)
         etag, size = f'"{export.sha256}"', export.size or 0
-        if request.conditions.unchanged(etag):
-            return Response(304, {"ETag": etag})
+        if (unchanged := not_modified(request.conditions, etag, REVALIDATED)) is not None:
+            return unchanged
         requested = requested_range(request, etag, size)
         sent = requested or ByteRange(0, size, size)
         descriptor: int = await self._defer_to_thread(self._open, export)
@@ -208,8 +208,8 @@ class ExportRoutes:
                 os.close(descriptor)
                 raise
         headers = {
+            **REVALIDATED,
             "Accept-Ranges": "bytes",
-            "Cache-Control": "private, no-cache",
             "Content-Disposition": f'attachment; filename="voxrec-export-{export.id}.{export.format}"',
             "Content-Length": str(sent.length),
             "Content-Type": MEDIA_TYPES[export.format],

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from twisted.logger import Logger
 
-from voxrec.api.audio.audio_files import AUDIO_TYPES
+from voxrec.api.audio.audio_files import AUDIO_TYPES, AudioDamaged, NoAudioYet
 from voxrec.api.links.link_pages import HTML, LANGUAGES, PageAddresses, invitation_page, message_page, player_page
 from voxrec.clock import UtcNow
 from voxrec.errors import NotFound, Unavailable
@@ -26,12 +26,12 @@ from voxrec.store.links import LINK_PATH, Links, ResolvedLink
 from voxrec.store.profiles import Profiles
 from voxrec.store.recordings import Recordings
 from voxrec.web.auth import Principal, Role
-from voxrec.web.errors import NotAuthenticated, TooManyAttempts
+from voxrec.web.errors import NotAuthenticated, RangeNotSatisfiable, TooManyAttempts
 from voxrec.web.login_throttle import LoginThrottle
 from voxrec.web.query import QueryParameter
 from voxrec.web.request import Request
 from voxrec.web.response import Response
-from voxrec.web.route import Route
+from voxrec.web.route import CONDITIONAL, Route
 
 VISIT_DURATION: Final = timedelta(hours=4)
 """For how long a browser can play and download after it has opened a link, unless the link expires before."""
@@ -112,8 +112,9 @@ class LinkOpeningRoutes:
                 query=self._audio_parameters,
                 response_model=AUDIO_TYPES,
                 responses={206: None, 403: _PAGE_TYPE, **_PAGES},
-                request_headers=("Range", "If-Range"),
+                request_headers=(*CONDITIONAL, "Range", "If-Range"),
                 response_headers=("Accept-Ranges", "Content-Disposition", "ETag"),
+                errors=(NoAudioYet, RangeNotSatisfiable, AudioDamaged),
                 secret_name=True,
                 tag="link pages",
                 summary="Get the audio of an expiring link",

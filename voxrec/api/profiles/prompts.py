@@ -27,7 +27,7 @@ from voxrec.web.pagination import LINK, PAGINATION, Paginator
 from voxrec.web.partial_update import PartialUpdate
 from voxrec.web.ranges import requested_range
 from voxrec.web.request import Request, Upload
-from voxrec.web.response import Response, no_content
+from voxrec.web.response import Response, no_content, not_modified
 from voxrec.web.route import CONDITIONAL, ETAG, Route
 
 MAX_UPLOAD_SIZE: Final = 10 * 1024 * 1024  # bytes
@@ -135,9 +135,8 @@ class PromptRoutes:
             raise NotFound(f"Prompt {prompt.id} has no audio.")
         audio = await self._prompts.audio(request.id)
         etag = f'"{audio.sha256}"'
-        request.conditions.require_readable(etag)
-        if request.conditions.unchanged(etag):
-            return Response(304, {"ETag": etag})
+        if (unchanged := not_modified(request.conditions, etag)) is not None:
+            return unchanged
         headers = {"Content-Type": media_type_of(audio.container), "ETag": etag, "Accept-Ranges": "bytes"}
         sent = requested_range(request, etag, len(audio.content))
         if sent is None:

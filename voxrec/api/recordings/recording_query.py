@@ -20,7 +20,7 @@ from voxrec.store.recording_filter import RecordingFilter
 from voxrec.web.json_input import MAX_DEPTH, duplicate_key_errors, has_nul, is_shallow
 from voxrec.web.pagination import PAGINATION, Positions, encode_cursor, not_a_cursor
 from voxrec.web.pagination import cursor as time_cursor
-from voxrec.web.parameters import MAX_TEXT_LENGTH, one_of, some_of, text, timestamp, uuids
+from voxrec.web.parameters import MAX_TEXT_LENGTH, one_of, require_length, some_of, text, timestamp, uuids
 from voxrec.web.query import QueryParameter, query_parameter
 
 _MAX_METADATA_LENGTH: Final = 1000  # characters of JSON: percent-encoded, they must fit into the request line
@@ -36,22 +36,28 @@ _VALUE_CURSOR: Final = {
 @query_parameter(type="string", format="json-object", maxLength=_MAX_METADATA_LENGTH, examples=['{"customer":"42"}'])
 def metadata_filter(value: str) -> dict[str, Any]:
     """Only recordings whose metadata contain this JSON object (PostgreSQL's operator `@>`)."""
+    require_length(value, _MAX_METADATA_LENGTH)
     try:
-        metadata = msgspec.json.decode(value[: _MAX_METADATA_LENGTH + 1])
+        metadata = msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError):
         metadata = None
-    if (
-        not isinstance(metadata, dict)
-        or len(value) > _MAX_METADATA_LENGTH
-        or not is_shallow(metadata, MAX_DEPTH)
-        or has_nul(metadata)
-        or duplicate_key_errors(value.encode())
-    ):
+    if not isinstance(metadata, dict):
         raise InvalidValue(
             'must be a JSON object that the metadata contain, such as {"customer":"42"}',
             FieldErrorCode.WRONG_TYPE,
             {"expected": "object"},
         )
+    if not is_shallow(metadata, MAX_DEPTH):
+        raise InvalidValue(
+            f"is nested too deeply; at most {MAX_DEPTH} levels are allowed",
+            FieldErrorCode.TOO_DEEP,
+            {"maximum": MAX_DEPTH},
+        )
+    if has_nul(metadata):
+        raise InvalidValue("must not contain the character U+0000", FieldErrorCode.NUL_CHARACTER)
+    if duplicates := duplicate_key_errors(value.encode()):
+        paths = ", ".join(duplicate.field for duplicate in duplicates)
+        raise InvalidValue(f"has duplicate keys: {paths}", FieldErrorCode.DUPLICATE, duplicates[0].params)
     return metadata
 
 
@@ -60,12 +66,13 @@ def metadata_filter(value: str) -> dict[str, Any]:
 )
 def tags_filter(value: str) -> tuple[str, ...]:
     """Only recordings with this tag, or with all of several, separated by commas."""
+    require_length(value, _MAX_TAGS_LENGTH)
     tags = tuple(dict.fromkeys(value.split(",")))
-    if len(value) > _MAX_TAGS_LENGTH or not all(re.fullmatch(TAG, tag) for tag in tags):
+    if invalid := [tag for tag in tags if not re.fullmatch(TAG, tag)]:
         raise InvalidValue(
             "must be one or more tags of 1 to 64 characters, separated by commas without spaces",
             FieldErrorCode.TAG_INVALID,
-            {"value": value},
+            {"value": invalid[0]},
         )
     return tags
 
@@ -77,9 +84,10 @@ def search(value: str) -> str:
     A word matches from its beginning, in any letter case, with or without diacritics. A number matches by its beginning
     or its end, whatever its separators: 030 123-456 finds +4930123456.
     """
+    text.parse(value)
     if not re.search(SEARCH, value):
         raise InvalidValue("must have a letter or a digit", FieldErrorCode.NO_WORD)
-    return text.parse(value)
+    return value
 
 
 def _seconds(description: str) -> QueryParameter[float]:

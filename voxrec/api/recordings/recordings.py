@@ -9,6 +9,7 @@ import msgspec
 
 from voxrec.api.calls.call_control import CallControl
 from voxrec.api.field_validation import ProfileExists, format_errors, uuid4_errors
+from voxrec.api.parameters import nonblank_text
 from voxrec.api.recordings.recording_query import (
     FILTERS,
     ORDER,
@@ -37,7 +38,6 @@ from voxrec.store.recordings import Recordings
 from voxrec.web.auth import Role, Scoped
 from voxrec.web.body import JsonBody
 from voxrec.web.pagination import LINK, Paginator
-from voxrec.web.parameters import text
 from voxrec.web.request import Request
 from voxrec.web.response import Response, no_content
 from voxrec.web.route import CONDITIONAL, ETAG, Route
@@ -46,7 +46,7 @@ _IMPORTABLE_KEYS: Final = CHANGEABLE_KEYS | {
     *("id", "profileId", "callId", "format", "channels", "startedAt", "endedAt"),
     *("from", "fromName", "to", "remoteSipUri", "hangupCause"),
 }
-_REASON: Final = text.described_as("Why the recording is deleted, for the audit log; without personal data.")
+_REASON: Final = nonblank_text.described_as("Why the recording is deleted, for the audit log; without personal data.")
 
 
 class RecordingRoutes:
@@ -292,9 +292,9 @@ def _value_errors(values: Mapping[str, Any]) -> list[FieldError]:
     field_errors += metadata_errors(values.get("metadata", {}))
     field_errors += tag_errors(values.get("tags", ()))
     started_at, ended_at = values.get("started_at"), values.get("ended_at")
-    if not field_errors and started_at and ended_at and ended_at < started_at:
+    if started_at and ended_at and ended_at < started_at:
         params = {"other": "startedAt"}
-        field_errors.append(FieldError("endedAt", "is earlier than startedAt", FieldErrorCode.NOT_LATER_THAN, params))
+        field_errors.append(FieldError("endedAt", "is earlier than startedAt", FieldErrorCode.EARLIER_THAN, params))
     if not 0 <= (values.get("hangup_cause") or 0) <= 127:
         message, limits = "must be a Q.850 cause code from 0 to 127", {"minimum": 0, "maximum": 127}
         field_errors.append(FieldError("hangupCause", message, FieldErrorCode.NUMBER_RANGE, limits))
