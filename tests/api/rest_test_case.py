@@ -20,7 +20,7 @@ from twisted.internet.threads import deferToThread
 from twisted.web.client import Agent
 from twisted.web.resource import Resource
 
-from tests.database import DatabaseTestCase, reactor
+from tests.database import DatabaseTestCase, reactor, until
 from voxrec.api.app import RestApp
 from voxrec.api.audio.audio_conversion import ConversionBudget
 from voxrec.api.audio.audio_uploads import EnqueueUpload
@@ -267,7 +267,11 @@ class RestTestCase(DatabaseTestCase):
         self.metrics = Metrics("1.2.3")
         self.resource = self.make_resource()
         self.site = RestSite(
-            self.resource, body_limit=self.body_limit, reactor=reactor, upload_policy=self.app.upload_policy
+            self.resource,
+            body_limit=self.body_limit,
+            reactor=reactor,
+            upload_policy=self.app.upload_policy,
+            on_refusal=self.app.observe_refusal,
         )
         self.listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.site)
         address = self.listening.getHost()
@@ -319,7 +323,6 @@ class RestTestCase(DatabaseTestCase):
                 public_url=f"{PUBLIC_URL}/",
                 allowed_hosts=("*.example", "192.0.2.0/24"),
                 formats=("wav", "mp3", "gsm"),
-                body_limit=self.body_limit,
                 audio_limit=AUDIO_LIMIT,
                 upload_directory=self.upload_directory,
                 requests_per_token=MAX_REQUESTS_PER_TOKEN,
@@ -390,6 +393,7 @@ class RestTestCase(DatabaseTestCase):
 
     async def tearDown(self) -> None:  # type: ignore[override]
         await self.listening.stopListening()
+        await until(lambda: self.site.connection_count == 0)
         await deferLater(reactor, 0)
         await super().tearDown()
 

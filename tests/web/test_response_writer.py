@@ -71,7 +71,6 @@ class StreamTests(SynchronousTestCase):
             AccessControl(RoleTokens(), LoginThrottle(self.clock)),
             self.clock,
             call_handler,
-            body_limit=1000,
             upload_directory=Path("uploads"),
         )
         dispatcher.register([Route("GET", "/", None, handler, produces=None)])

@@ -3,6 +3,7 @@
 import msgspec
 
 from tests.api.rest_test_case import RestTestCase
+from tests.metrics.samples import samples
 from tests.subtest import subtest
 from tests.web.raw_connection import send_raw
 
@@ -29,6 +30,14 @@ class HostTests(RestTestCase):
         self.assertEqual(await self.status(version=b"1.0"), 200)
         self.assertEqual(await self.status(b"Host: a", version=b"1.0"), 200)
         self.assertEqual(await self.status(b"Host: a", b"Host: b", version=b"1.0"), 400)
+
+
+class MetricsTests(RestTestCase):
+    async def test_what_is_not_routed_is_counted(self) -> None:
+        for request in (b"GET /x HTTP/1.1\r\n", b"brew /x HTTP/1.1\r\nHost: a\r\n", b"\xe4 x HTTP/1.1\r\nHost: a\r\n"):
+            await send_raw(self.port, request + b"Connection: close\r\n\r\n")
+        counted = samples(self.metrics, "voxrec_rest_requests_total")
+        self.assertEqual(counted, {("GET", "unmatched", "400"): 1, ("other", "unmatched", "400"): 2})
 
 
 class RequestLineTests(RestTestCase):

@@ -1,44 +1,52 @@
 """Tests of voxrec.web.site."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import SSL4ClientEndpoint, connectProtocol, serverFromString
+from twisted.internet.endpoints import SSL4ClientEndpoint, TCP4ClientEndpoint, connectProtocol, serverFromString
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python import log
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request as HTTPRequest
+from zope.interface import implementer
 
 from tests.api.rest_test_case import BODY_LIMIT, RestTestCase
 from tests.certificates import write_certificate
 from tests.database import reactor, until
+from tests.metrics.samples import samples
 from tests.subtest import subtest
 from tests.web.raw_connection import RawConnection, open_connection, send_raw
 from voxrec import config
 from voxrec.errors import ConfigError
 from voxrec.model import RecordingState
-from voxrec.web.auth import Principal
+from voxrec.web.auth import Principal, Role
 from voxrec.web.channel import Deadlines
 from voxrec.web.connections import RESERVED_CONNECTIONS, ConnectionLimits
 from voxrec.web.errors import NotAuthenticated
 from voxrec.web.proxies import TrustedProxies
 from voxrec.web.site import RestSite
-from voxrec.web.uploads import UploadFile
+from voxrec.web.uploads import RefusedBody, UploadFile
 
 
 class BodySizeResource(Resource):
-    """Responds with the size of the body that was kept."""
+    """Responds with the size of the body that was kept, or with why it is refused."""
 
     isLeaf = True  # noqa: N815
 
     def render_PUT(self, request: HTTPRequest) -> bytes:
-        body: bytes = request.content.read() if request.content is not None else b""
-        return b"%d kept" % len(body)
+        content: Any = request.content
+        if isinstance(content, RefusedBody):
+            return content.error.detail.encode()
+        return b"%d kept" % len(content.read() if content is not None else b"")
 
     render_POST = render_PUT
 
@@ -76,14 +84,98 @@ class InMemoryTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertTrue(self.transport.disconnecting)
 
-    def test_body_is_kept_up_to_one_byte_more_than_the_limit(self) -> None:
-        for length in (9, 10, 11, 12, 100):
+    def test_body_within_the_limit(self) -> None:
+        for length in (9, 10):
             self.transport.clear()
             self.protocol.dataReceived(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length)
             self.protocol.dataReceived(b"x" * (length - 4))
+            self.assertEqual(self.transport.value(), b"")
             self.protocol.dataReceived(b"x" * 4)
             self.clock.advance(0)
-            self.assertIn(b"%d kept" % min(length, 11), self.transport.value())
+            self.assertIn(b"%d kept" % length, self.transport.value())
+            self.assertFalse(self.transport.disconnecting)
+
+    def connect(self, **options: Any) -> tuple[Any, StringTransport]:
+        site = RestSite(BodySizeResource(), body_limit=10, reactor=self.clock, **options)
+        protocol: Any = site.buildProtocol(None)
+        transport = StringTransport()
+        protocol.makeConnection(transport)
+        self.addCleanup(protocol.connectionLost, None)
+        return protocol, transport
+
+    def test_body_that_is_too_large_is_refused_before_it_is_received(self) -> None:
+        for expectation in (b"", b"Expect: 100-continue\r\n"):
+            for length in (11, 100, 10**15):
+                for sent in (b"", b"x" * 5):
+                    with subtest((expectation, length, sent)):
+                        protocol, transport = self.connect()
+                        head = b"PUT / HTTP/1.1\r\nHost: a\r\n%sContent-Length: %d\r\n\r\n" % (expectation, length)
+                        protocol.dataReceived(head + sent)
+                        protocol.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")  # of the body, not a request
+                        self.clock.advance(0)
+                        self.assertIn(b"at most 10 bytes", transport.value())
+                        self.assertIn(b"\r\nConnection: close\r\n", transport.value())
+                        self.assertEqual(transport.value().count(b"HTTP/1.1 "), 1)
+                        self.assertTrue(transport.disconnecting)
+                        self.assertIsNone(transport.producer)
+
+    def test_chunked_body_is_refused_when_it_passes_the_limit(self) -> None:
+        protocol, transport = self.connect()
+        protocol.dataReceived(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(3):
+            protocol.dataReceived(b"3\r\nxxx\r\n")
+            self.assertEqual(transport.value(), b"")
+        protocol.dataReceived(b"3\r\nxxx\r\n3\r\nxx")
+        self.assertIn(b"at most 10 bytes", transport.value())
+        self.assertTrue(transport.disconnecting)
+        protocol.dataReceived(b"x\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.clock.advance(0)
+        self.assertEqual(transport.value().count(b"HTTP/1.1 "), 1)
+
+    def test_complete_chunked_body_that_is_too_large(self) -> None:
+        """Nothing more of the request will arrive, so that another one may follow."""
+        protocol, transport = self.connect()
+        protocol.dataReceived(
+            b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n%s\r\n0\r\n\r\n" % (b"x" * 11)
+        )
+        protocol.dataReceived(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+        self.clock.advance(0)
+        self.assertIn(b"at most 10 bytes", transport.value())
+        self.assertIn(b"1 kept", transport.value())
+
+    def test_large_upload_is_refused_before_it_is_received(self) -> None:
+        for admission in (NotAuthenticated("There is no such token."), Principal("crm", Role.PROVISION)):
+            for coding in (b"Content-Length: 1000000", b"Transfer-Encoding: chunked"):
+                with subtest((admission, coding)):
+                    policy = WaitingPolicy(Path(self.mktemp()))
+                    protocol, transport = self.connect(upload_policy=policy)
+                    protocol.dataReceived(b"PUT /upload HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n" % coding)
+                    self.assertEqual(transport.producerState, "paused")
+                    if isinstance(admission, Principal):
+                        policy.admission.callback(admission)
+                        protocol.dataReceived(b"64\r\n" + b"x" * 100)  # the maximum is 10
+                    else:
+                        policy.admission.errback(admission)
+                    self.clock.advance(0)
+                    self.assertEqual(transport.value().count(b"HTTP/1.1 "), 1)
+                    self.assertTrue(transport.disconnecting)
+
+    def test_small_upload_that_is_refused_keeps_the_connection(self) -> None:
+        policy = WaitingPolicy(Path(self.mktemp()))
+        protocol, transport = self.connect(upload_policy=policy)
+        protocol.dataReceived(b"PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n")
+        policy.admission.errback(NotAuthenticated("There is no such token."))
+        self.assertEqual(transport.value(), b"")
+        protocol.dataReceived(b"xyz")
+        self.assertEqual(transport.value().count(b"HTTP/1.1 "), 1)
+        self.assertFalse(transport.disconnecting)
+
+    def test_refusal_of_head_has_no_body(self) -> None:
+        protocol, transport = self.connect()
+        protocol.dataReceived(b"HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\n\r\n")
+        head, _, body = transport.value().partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"HTTP/1.1 400 "))
+        self.assertEqual(body, b"")
 
     def test_requests_are_spread_over_turns_in_the_order_of_arrival(self) -> None:
         site: Any = self.protocol.factory
@@ -116,13 +208,6 @@ class InMemoryTests(SynchronousTestCase):
         self.assertEqual(connections[2][1].value().count(b"HTTP/1.1 "), 1)
         for protocol, _ in connections:
             protocol.connectionLost(None)
-
-    def test_chunked_body_beyond_the_limit(self) -> None:
-        self.protocol.dataReceived(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for _ in range(20):
-            self.protocol.dataReceived(b"3\r\nxxx\r\n")
-        self.protocol.dataReceived(b"0\r\n\r\n")
-        self.assertIn(b"11 kept", self.transport.value())
 
     def test_forms_are_not_parsed(self) -> None:
         self.protocol.dataReceived(
@@ -172,6 +257,132 @@ class HeaderLimitTests(RestTestCase):
     async def test_large_header_within_the_limit(self) -> None:
         response = await self.request("GET", "/health/live", headers={"X-Long": "a" * 15_000})
         self.assertEqual(response.status, 200)
+
+
+class RefusalTests(SynchronousTestCase):
+    """Requests that a connection refuses are logged and counted, in a bounded form."""
+
+    REFUSED: Final = (
+        (b"rubbish\r\n", "- - -", ("-", 400)),
+        (b"\x16\x03\x01\x02\x00\x01\r\n", "- - -", ("-", 400)),  # TLS
+        (b"GET /" + b"a" * 100_000, "- - -", ("-", 414)),
+        (b"GET /x?from=%2B49305551234 HTTP/1.1\r\n" + b"X: 1\r\n" * 600, "GET /x HTTP/1.1", ("GET", 431)),
+        (b"GET /l/geheim HTTP/1.1\r\nno header\r\n\r\n", "GET /l/*** HTTP/1.1", ("GET", 400)),
+        (b"BREW /x HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "BREW /x HTTP/1.1", ("BREW", 400)),
+        (b"PUT /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nrubbish\r\n", "PUT /x HTTP/1.1", ("PUT", 400)),
+    )
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.counted: list[tuple[str, int]] = []
+        self.lines: list[str] = []
+        log.addObserver(observer := lambda event: self.lines.append(log.textFromEventDict(event) or ""))
+        self.addCleanup(log.removeObserver, observer)
+
+    def connect(self) -> tuple[Any, StringTransport]:
+        site = RestSite(
+            BodySizeResource(),
+            body_limit=10,
+            reactor=self.clock,
+            access_log=True,
+            on_refusal=lambda method, status: self.counted.append((method, status)),
+        )
+        site.startFactory()
+        self.addCleanup(site.stopFactory)
+        protocol: Any = site.buildProtocol(None)
+        transport = AbortableTransport()
+        protocol.makeConnection(transport)
+        self.addCleanup(protocol.connectionLost, None)
+        return protocol, transport
+
+    def test_log_and_metrics(self) -> None:
+        for request, logged, counted in self.REFUSED:
+            with subtest(request[:30]):
+                self.counted.clear()
+                self.lines.clear()
+                protocol, transport = self.connect()
+                for _ in range(3):  # what follows does not count
+                    protocol.dataReceived(request)
+                self.assertEqual(self.counted, [counted])
+                (line,) = (line for line in self.lines if f'"{logged}" {counted[1]} ' in line)
+                self.assertLess(len(line), 300)
+                self.assertNotIn("49305551234", "".join(self.lines))
+                head, _, body = transport.value().partition(b"\r\n\r\n")
+                self.assertIn(b"\r\nX-Content-Type-Options: nosniff\r\n", head)
+                self.assertIn(b"\r\nDate: ", head)
+                self.assertEqual(msgspec.json.decode(body)["status"], counted[1])
+
+    def test_slow_client(self) -> None:
+        protocol, _ = self.connect()
+        protocol.dataReceived(b"GET /x HTTP/1.1\r\nHost: ")
+        self.clock.pump([1] * 25)
+        self.assertEqual(self.counted, [("GET", 408)])
+
+    def test_connection_without_a_request(self) -> None:
+        _, transport = self.connect()
+        self.clock.pump([1] * 25)
+        self.assertTrue(transport.disconnecting)
+        self.assertEqual(self.counted, [])
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfClosedClient(RawConnection):
+    """A client that goes on sending after the server has closed its direction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended: Deferred[bytes] = Deferred()
+        self.reason: Failure | None = None
+
+    def readConnectionLost(self) -> None:  # noqa: N802
+        self.ended.callback(self.received)
+
+    def writeConnectionLost(self) -> None:  # noqa: N802
+        pass
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.reason = reason
+        super().connectionLost(reason)
+
+
+class LingeringCloseTests(RestTestCase):
+    """A client that is still sending receives the response, because the connection is not reset."""
+
+    async def check(self, request: bytes, status: bytes) -> None:
+        client = HalfClosedClient()
+        await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port), client)
+        client.transport.write(request)
+        response = await client.ended
+        self.assertTrue(response.startswith(b"HTTP/1.1 " + status), response)
+        head, _, body = response.partition(b"\r\n\r\n")
+        self.assertIn(b"content-length: %d\r\n" % len(body), head.lower() + b"\r\n")
+        client.transport.write(b"x" * 5_000_000)
+        client.transport.loseConnection()
+        await client.closed
+        self.assertIsNotNone(client.reason)
+        self.assertIsInstance(client.reason and client.reason.value, ConnectionDone)
+        await until(lambda: self.site.connection_count == 0)
+
+    async def test_refused_bodies(self) -> None:
+        recording = await self.add_recording(state=RecordingState.PENDING)
+        audio = b"PUT /recordings/%s/audio" % str(recording.id).encode()
+        for line, token, headers, status in (
+            (b"PUT /profiles", b"admin", b"Content-Length: 9000000", b"413"),
+            (b"PUT /profiles", b"wrong", b"Content-Length: 9000000", b"401"),
+            (b"PUT /nothing", b"admin", b"Content-Length: 9000000", b"404"),
+            (b"PUT /profiles", b"admin", b"Content-Length: x", b"400"),
+            (audio, b"wrong", b"Content-Type: audio/wav\r\nContent-Length: 9000000", b"401"),
+            (audio, b"admin", b"Content-Type: audio/wav\r\nContent-Length: 900000000000", b"413"),
+        ):
+            with subtest((line, token, headers)):
+                request = line + b" HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\n%s\r\n\r\n" % (token, headers)
+                await self.check(request + b"x" * 100_000, status)
+        await until(lambda: [*self.upload_directory.glob("*")] == [])
+
+    async def test_refused_body_is_counted_with_its_route(self) -> None:
+        await self.check(b"PUT /profiles HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n", b"401")
+        counted = samples(self.metrics, "voxrec_rest_requests_total")
+        self.assertEqual(counted[("PUT", "/profiles", "401")], 1)
 
 
 class DeadlineTests(SynchronousTestCase):
@@ -387,7 +598,7 @@ class AccessLogTests(SynchronousTestCase):
 
 
 class TlsTests(RestTestCase):
-    async def test_https_with_the_setting_rest_listen(self) -> None:
+    async def connect(self) -> RawConnection:
         key, certificate = write_certificate(self.make_directory(), "localhost")
         listen = f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
         settings = config.parse(f"rest: {{listen: '{listen}'}}")
@@ -397,6 +608,20 @@ class TlsTests(RestTestCase):
         connection = RawConnection()
         endpoint = SSL4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port, context)
         await connectProtocol(endpoint, connection)
+        return connection
+
+    async def test_refused_body(self) -> None:
+        connection = await self.connect()
+        connection.transport.write(
+            b"PUT /profiles HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer admin\r\n"
+            b"Content-Length: 9000000\r\n\r\n" + b"x" * 9_000_000
+        )
+        response = await connection.closed
+        self.assertTrue(response.startswith(b"HTTP/1.1 413 "), response)
+        self.assertTrue(response.endswith(b"}"), response)
+
+    async def test_https_with_the_setting_rest_listen(self) -> None:
+        connection = await self.connect()
         connection.transport.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         await until(lambda: b'{"live":true}' in connection.received)
         self.assertIn(b"HTTP/1.1 200", connection.received)

@@ -17,7 +17,7 @@ from voxrec.clock import utc_now
 from voxrec.web.auth import AccessControl, CookieSessions
 from voxrec.web.binding import call_handler
 from voxrec.web.cors import Cors
-from voxrec.web.dispatcher import Dispatcher
+from voxrec.web.dispatcher import UNMATCHED_PATH, Dispatcher
 from voxrec.web.docs import DocsRoutes
 from voxrec.web.idempotency import IdempotencyMiddleware
 from voxrec.web.login_throttle import LoginThrottle
@@ -69,14 +69,14 @@ class RestApp:
         )
         self._cors = Cors(settings.cors_origins)
         self._route_table = RouteTable(clock, repositories, settings, dependencies, access_control, cookie)
+        self._on_response = dependencies.metrics.requests.observe_rest_request
         self._dispatcher = Dispatcher(
             access_control,
             clock,
             idempotency.handle,
-            body_limit=settings.body_limit,
             upload_directory=settings.upload_directory,
             requests_per_token=settings.requests_per_token,
-            on_response=dependencies.metrics.requests.observe_rest_request,
+            on_response=self._on_response,
         )
         documentation = DocsRoutes(
             lambda: self.routes, ApiInfo("voxrec", version("voxrec"), _DESCRIPTION, url), WEBHOOK_OPERATIONS
@@ -125,4 +125,8 @@ class RestApp:
 
     def resource(self) -> Resource:
         """Return the resource that a site serves."""
-        return RootResource(self._dispatcher.resource(), self._cors)
+        return RootResource(self._dispatcher.resource(), self._cors, self._on_response)
+
+    def observe_refusal(self, method: str, status: int) -> None:
+        """Count a request that a connection has refused, before it was complete."""
+        self._on_response(UNMATCHED_PATH, method, status, 0.0)

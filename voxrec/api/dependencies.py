@@ -92,7 +92,7 @@ class RestSettings:
     - ``public_url``: the URL under which clients reach the API;
     - ``allowed_hosts``: the hosts that a Profile's remoteSipUri may name;
     - ``formats``: the audio formats that a Profile may record in;
-    - ``body_limit``, ``audio_limit``: maximum size of a JSON body and of uploaded audio, in bytes;
+    - ``audio_limit``: maximum size of uploaded audio in bytes;
     - ``upload_directory``: for uploads and converted audio, preferably on the file system of the archive;
     - ``metrics_role``: the role that /metrics requires; None: no token is required;
     - ``requests_per_token``: the maximum number of requests in progress;
@@ -106,7 +106,6 @@ class RestSettings:
     public_url: str
     allowed_hosts: tuple[str, ...]
     formats: Collection[str]
-    body_limit: int
     audio_limit: int
     upload_directory: Path
     metrics_role: Role | None = Role.READ

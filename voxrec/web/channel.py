@@ -9,13 +9,13 @@ from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
+from twisted.web.http import HTTPChannel, datetimeToString
 from twisted.web.http import Request as HTTPRequest
 
 from voxrec.errors import VoxrecError
 from voxrec.web.connections import LOCAL, Admission, Connection, ConnectionState
 from voxrec.web.errors import BadRequest, HeadersTooLarge, RequestTimeout, TooManyRequests, UriTooLong
-from voxrec.web.headers import peer_host
+from voxrec.web.headers import COMMON_HEADERS, peer_host
 from voxrec.web.login_throttle import source_of
 from voxrec.web.problems import problem_response
 from voxrec.web.proxies import TrustedProxies
@@ -60,6 +60,9 @@ class ChannelSite(Protocol):
     def connection_closed(self, connection: Connection, /) -> None:
         """Count a connection that has ended."""
 
+    def request_refused(self, request: HTTPRequest, /) -> None:
+        """Log and count a request that a connection has refused before it was complete."""
+
 
 class LimitedChannel(HTTPChannel):
     """A connection.
@@ -79,6 +82,8 @@ class LimitedChannel(HTTPChannel):
         self._state_since = 0.0
         self._deadline = math.inf
         self._received_anything = False
+        self._are_headers_handled = False  # of the current request
+        self._drops_input = False  # the client may still be sending what is not wanted
 
     def connectionMade(self) -> None:
         """Start, unless there are too many connections."""
@@ -114,15 +119,51 @@ class LimitedChannel(HTTPChannel):
             self.refuse(RequestTimeout("The request was not received in time."))
 
     def refuse(self, error: VoxrecError) -> None:
-        """Respond with an error before the request is complete, and close the connection."""
+        """Respond with an error before the request is complete, and close the connection, unless it is closing."""
+        if self.state is ConnectionState.CLOSING:
+            return
         self._enter(ConnectionState.CLOSING, _CLOSE_TIMEOUT)
+        self._drops_input = True
         response = problem_response(error)
+        request = self._current_request()
+        request.code = response.status
         body = response.body if isinstance(response.body, bytes) else b""
-        headers = {**response.headers, "Content-Length": str(len(body)), "Connection": "close", "Server": "voxrec"}
-        phrase = HTTPStatus(response.status).phrase
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self.transport.write(f"HTTP/1.1 {response.status} {phrase}\r\n{head}\r\n".encode() + body)
+        request.sentLength = 0 if request.method == b"HEAD" else len(body)
+        head = {
+            **{name.decode("ascii"): value.decode("ascii") for name, value in COMMON_HEADERS.items()},
+            **response.headers,
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+            "Date": datetimeToString().decode("ascii"),
+        }
+        lines = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
+        lines += [f"{name}: {value}" for name, value in head.items()]
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body[: request.sentLength])
+        self.site.request_refused(request)
         self.loseConnection()
+
+    def _current_request(self) -> HTTPRequest:
+        """Return the request that is being received, with what is known of it; "-" for what is not."""
+        request: HTTPRequest = self.requests[-1] if self.requests else self.requestFactory(self, 0)
+        request.method = getattr(self, "_command", b"-")
+        request.uri = getattr(self, "_path", b"-")
+        request.clientproto = getattr(self, "_version", b"-")
+        return request
+
+    def loseConnection(self) -> None:  # noqa: N802
+        """Close the connection after the response.
+
+        If the client may still be sending, only this direction is closed, until the client closes the other one or the
+        deadline passes. Otherwise the connection would be reset, and the client might lose the response (RFC 9112
+        section 9.6). TLS waits for the client by itself.
+        """
+        transport = self.transport
+        if self._drops_input and isinstance(transport, Server):
+            transport.unregisterProducer()
+            transport.resumeProducing()
+            transport.loseWriteConnection()
+        else:
+            super().loseConnection()
 
     def is_permitted(self, path: str) -> bool:
         """Return whether this connection may be used for a request, and refuse the request if not."""
@@ -132,7 +173,7 @@ class LimitedChannel(HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Receive a part of a request."""
-        if self.state is ConnectionState.CLOSING:
+        if self.state is ConnectionState.CLOSING or self._drops_input:
             return
         self._received_anything = True
         if self.state is ConnectionState.IDLE:
@@ -155,23 +196,40 @@ class LimitedChannel(HTTPChannel):
             self.refuse(UriTooLong(f"The method and the URL have more than {self.MAX_LENGTH} bytes."))
 
     def allHeadersReceived(self) -> None:  # noqa: N802
-        """Wait for the body."""
+        """Wait for the body, unless it is refused already."""
         self._enter(ConnectionState.RECEIVING_BODY, self.site.deadlines.body)
         self._path = origin_form(self._path)
+        self._are_headers_handled = False
         super().allHeadersReceived()
+        self._are_headers_handled = True
+        if self._must_process_refused_body():
+            self._stop_receiving()
+            self.length = 0  # Twisted processes the request when this method returns
+
+    def process_refused_body(self) -> None:
+        """Process the current request now if its body is refused, and close the connection afterwards."""
+        if self._must_process_refused_body():
+            self._stop_receiving()
+            self.allContentReceived()
+
+    def _must_process_refused_body(self) -> bool:
+        is_receiving = self._are_headers_handled and self.state is ConnectionState.RECEIVING_BODY
+        return is_receiving and bool(self.requests[-1].is_body_refused)
+
+    def _stop_receiving(self) -> None:
+        """Drop what the client still sends; the current request is the last one of the connection."""
+        self._drops_input = True
+        self.persistent = 0
+        self.requests[-1].responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
     def _send100Continue(self) -> None:  # noqa: N802
         """Let the request decide whether the client is to send the body (RFC 9110 section 10.1.1)."""
         self.requests[-1].continue_expected()
 
-    def answer_expectation(self, error: VoxrecError | None) -> None:
-        """Ask the client to send the body, or refuse it because of ``error``, unless it has sent the body already."""
-        if self.state is not ConnectionState.RECEIVING_BODY:
-            return
-        if error is None:
+    def ask_for_body(self) -> None:
+        """Ask the client to send the body, unless it has sent the body already."""
+        if self.state is ConnectionState.RECEIVING_BODY:
             super()._send100Continue()
-        else:
-            self.refuse(error)
 
     def checkPersistence(self, request: HTTPRequest, version: bytes) -> bool:  # noqa: N802
         """Return whether another request may follow: not on a reserved connection."""
@@ -189,6 +247,7 @@ class LimitedChannel(HTTPChannel):
         """Receive a part of the body, unless the request was refused."""
         if self.state is not ConnectionState.CLOSING:
             super().rawDataReceived(data)
+            self.process_refused_body()
 
     def allContentReceived(self) -> None:  # noqa: N802
         """Process the request, which is complete."""

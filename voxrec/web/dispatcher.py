@@ -32,7 +32,7 @@ from voxrec.web.request_target import canonical_path
 from voxrec.web.response import Response
 from voxrec.web.response_writer import ResponseWriter
 from voxrec.web.route import RequestHandler, Route
-from voxrec.web.uploads import UploadFile, body_too_large
+from voxrec.web.uploads import RefusedBody, UploadFile
 
 ResponseObserver = Callable[[str, str, int, float], None]
 """Called when a response begins: path of the route or UNMATCHED_PATH, method, status, seconds since the request."""
@@ -52,9 +52,9 @@ def _ignore_response(_path: str, _method: str, _status: int, _seconds: float) ->
 class Dispatcher:
     """Authenticates requests, passes them to the handlers of their routes, and sends the responses.
 
-    ``handler`` is the chain of middlewares that ends in `voxrec.web.binding.call_handler`. ``body_limit`` is the
-    maximum size of a body in bytes. It does not apply to routes that accept files: these bodies are stored in
-    ``upload_directory`` until the response is known. ``requests_per_token`` is the maximum number in progress.
+    ``handler`` is the chain of middlewares that ends in `voxrec.web.binding.call_handler`. Bodies of
+    routes that accept files are stored in ``upload_directory`` until the response is known. ``requests_per_token`` is
+    the maximum number in progress.
     """
 
     def __init__(
@@ -63,7 +63,6 @@ class Dispatcher:
         clock: IReactorTime,
         handler: RequestHandler,
         *,
-        body_limit: int,
         upload_directory: Path,
         requests_per_token: int = MAX_REQUESTS_PER_TOKEN,
         on_response: ResponseObserver = _ignore_response,
@@ -71,7 +70,6 @@ class Dispatcher:
         self._access_control = access_control
         self._clock = clock
         self._handler = handler
-        self._body_limit = body_limit
         self._upload_directory = upload_directory
         self._requests = ConcurrencyLimit(requests_per_token, "requests of this token")
         self._on_response = on_response
@@ -207,7 +205,7 @@ class Dispatcher:
             finally:
                 content.discard()
         # read before anything is awaited: Twisted closes the content when the client disconnects
-        raw_body = b"" if content is None else content.read(self._body_limit + 1)
+        raw_body = b"" if content is None else content.read()
         return await self._handle(route, http_request, parameters, raw_body, None, writer, until_sent)
 
     async def _handle(
@@ -220,7 +218,7 @@ class Dispatcher:
         writer: ResponseWriter,
         until_sent: ExitStack,
     ) -> Response:
-        headers = headers_of(http_request)
+        headers, content = headers_of(http_request), http_request.content
         address = peer_host(http_request.getClientAddress())
         if upload is None:
             principal = await self._admit(route, address, route.method, headers)
@@ -230,8 +228,8 @@ class Dispatcher:
             until_sent.enter_context(self._requests.operation(principal.key))
         if route.produces is not None and not accepts(headers.get("accept", ""), route.produces):
             raise NotAcceptable(f"This resource is {route.produces}, which the Accept header excludes.")
-        if len(raw_body) > self._body_limit:
-            raise body_too_large(self._body_limit)
+        if isinstance(content, RefusedBody):
+            raise content.error
         if upload is not None:
             upload.require_complete()
         request = Request(

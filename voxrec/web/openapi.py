@@ -12,15 +12,18 @@ from voxrec.idempotency import RequestInProgress
 from voxrec.web.body import FileBody
 from voxrec.web.errors import (
     BadRequest,
+    HeadersTooLarge,
     InternalError,
     NotAcceptable,
     NotAllowed,
     NotAuthenticated,
     PreconditionFailed,
+    RequestTimeout,
     TooLarge,
     TooManyAttempts,
     TooManyRequests,
     UnsupportedMedia,
+    UriTooLong,
 )
 from voxrec.web.idempotency import CreationDeleted, KeyReused
 from voxrec.web.openapi_enums import normalize_enums
@@ -71,6 +74,16 @@ _RESPONSE_HEADERS: Final[Mapping[str, str]] = {
     "Set-Cookie": "The cookie of a session, or of the browser that opened a link.",
     "WWW-Authenticate": "How to authenticate (RFC 6750).",
 }
+_ALWAYS_POSSIBLE: Final = (
+    BadRequest,
+    RequestTimeout,
+    TooLarge,
+    UriTooLong,
+    InvalidInput,
+    HeadersTooLarge,
+    InternalError,
+)
+"""Errors of requests that cannot be received or parsed, and defects of voxrec."""
 _PROBLEM_HEADERS: Final[Mapping[int, tuple[str, ...]]] = {
     401: ("WWW-Authenticate",),
     403: ("WWW-Authenticate",),
@@ -249,7 +262,7 @@ def _response_types(routes: Iterable[Route]) -> Iterator[Any]:
 
 def _errors_by_status(route: Route) -> dict[int, list[type[VoxrecError]]]:
     """Return the possible errors: those that follow from the declarations of a route, and those it lists."""
-    errors: list[type[VoxrecError]] = [BadRequest, TooLarge, InvalidInput, InternalError]
+    errors: list[type[VoxrecError]] = [*_ALWAYS_POSSIBLE]
     if route.role is not None:
         errors += [NotAuthenticated, NotAllowed, TooManyAttempts, TooManyRequests, StoreUnavailable]
     if route.produces is not None:
@@ -262,6 +275,7 @@ def _errors_by_status(route: Route) -> dict[int, list[type[VoxrecError]]]:
         errors += [KeyReused, RequestInProgress, CreationDeleted]
     if "If-Match" in route.request_headers:
         errors.append(PreconditionFailed)
+    errors.append(TooManyRequests)  # the server has too many connections
     by_status: dict[int, list[type[VoxrecError]]] = {}
     for error in dict.fromkeys([*errors, *route.errors]):
         by_status.setdefault(error.status, []).append(error)

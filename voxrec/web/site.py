@@ -2,6 +2,7 @@
 
 import re
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -23,10 +24,11 @@ from voxrec.web.connections import Admission, Connection, ConnectionLimits, Conn
 from voxrec.web.headers import headers_of, peer_host
 from voxrec.web.proxies import TrustedProxies
 from voxrec.web.request_target import decoded_path
-from voxrec.web.uploads import UploadFile, body_too_large
+from voxrec.web.uploads import RefusedBody, UploadFile, body_too_large
 
 REQUESTS_PER_TURN: Final = 2  # requests that are processed in one iteration of the reactor
 IDLE_TIMEOUT: Final = 60.0  # seconds without data after which a connection is closed, within a request or between two
+_SMALL_BODY: Final = 65_536  # bytes
 _LINK_TOKEN: Final = re.compile(rb"(/(?:l|%6c)/)[^/]+", re.IGNORECASE)  # of an expiring link; as secret as a password
 _DEADLINE_CHECK_INTERVAL: Final = 1.0  # seconds
 
@@ -72,8 +74,8 @@ class UploadPolicy(Protocol):
 class RestSite(Site):
     """Serves ``resource`` within limits.
 
-    - Of a body, at most ``body_limit`` + 1 bytes are kept in memory. Uploads, which ``upload_policy`` recognises, are
-      written to files, and only received after the client is authenticated.
+    - A body of more than ``body_limit`` bytes is refused as soon as that is known, and nothing of it is kept. Uploads,
+      which ``upload_policy`` recognises, are written to files, and only received after the client is authenticated.
     - ``connection_limits`` limits how many connections are open, and ``deadlines`` the time that clients have to send a
       request. Requests whose path begins with ``reserved_prefix`` are answered nevertheless.
     - Each iteration of the reactor starts at most REQUESTS_PER_TURN requests, in the order of their arrival. Otherwise
@@ -81,7 +83,8 @@ class RestSite(Site):
     - The request line and the headers are limited by Twisted (16 KiB and 500 headers, see `HTTPChannel`).
 
     ``idle_timeout`` is in seconds. ``trusted_proxies`` tell the address of the client. With ``access_log``, each
-    request is logged.
+    request is logged. ``on_refusal`` is called with the method, which may be any text, and the status of a request that
+    a connection refuses before ``resource`` sees it.
     """
 
     displayTracebacks = False  # noqa: N815 - Twisted's name
@@ -93,6 +96,7 @@ class RestSite(Site):
         body_limit: int,
         reactor: IReactorTime,
         upload_policy: UploadPolicy | None = None,
+        on_refusal: Callable[[str, int], None] = lambda _method, _status: None,
         idle_timeout: float = IDLE_TIMEOUT,
         connection_limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - immutable
         deadlines: Deadlines = Deadlines(),  # noqa: B008 - immutable
@@ -114,6 +118,7 @@ class RestSite(Site):
         self._queue: deque[_LimitedRequest] = deque()
         self._started_in_turn = 0
         self._access_log = access_log
+        self._on_refusal = on_refusal
         self._connections = Connections(connection_limits)
         self._deadline_check: IDelayedCall | None = None
         self.deadlines = deadlines
@@ -142,6 +147,11 @@ class RestSite(Site):
         """Log a request if the access log is enabled."""
         if self._access_log:
             super().log(request)
+
+    def request_refused(self, request: HTTPRequest) -> None:
+        """Log and count a request that its connection has refused."""
+        self.log(request)
+        self._on_refusal(request.method.decode("latin-1"), request.code)
 
     def enqueue(self, http_request: "_LimitedRequest") -> None:
         """Process a request now, or in one of the next iterations of the reactor."""
@@ -192,9 +202,10 @@ class RestSite(Site):
 
 
 class _LimitedRequest(ServerRequest):
-    """A request that drops its body beyond the limit, but reads it, so that the client receives the response."""
+    """A request whose body is limited. It knows whether it can be answered before its body was received."""
 
     channel: Any
+    content: Any
 
     def __init__(
         self, body_limit: int, upload_policy: UploadPolicy | None, channel: HTTPChannel, queued: object
@@ -204,8 +215,8 @@ class _LimitedRequest(ServerRequest):
         self._client_address: IAddress | None = None
         self._is_secure: bool | None = None
         self._body_limit = body_limit
-        self._remaining = body_limit + 1  # one byte more shows that the body is too large
-        self._is_too_large = False
+        self._remaining = body_limit
+        self._content_length: int | None = None
         self._is_continue_expected = False
         self._upload_policy = upload_policy
 
@@ -258,10 +269,13 @@ class _LimitedRequest(ServerRequest):
             return
         upload = None if self._upload_policy is None else self._upload_policy.upload_for(method, path)
         if self._upload_policy is None or upload is None:
-            self._is_too_large = length is not None and length >= self._remaining
-            super().gotLength(None if length is None else min(length, self._remaining))
+            if length is not None and length > self._body_limit:
+                self._refuse_body()
+            else:
+                super().gotLength(length)
             return
         self.content = upload
+        self._content_length = length
         if length is not None:
             upload.set_content_length(length)
         self.channel.transport.pauseProducing()
@@ -277,25 +291,46 @@ class _LimitedRequest(ServerRequest):
         if getattr(self, "channel", None) is not None:
             self.channel.transport.resumeProducing()
             if self._is_continue_expected:
-                self.channel.answer_expectation(upload.refusal)
+                self._ask_for_body()
+            self.channel.process_refused_body()
 
     def continue_expected(self) -> None:
-        """Handle ``Expect: 100-continue``: ask for the body, or respond at once if it would be refused."""
-        if not isinstance(self.content, UploadFile):
-            self.channel.answer_expectation(body_too_large(self._body_limit) if self._is_too_large else None)
-        elif self.content.is_admission_known:
-            self.channel.answer_expectation(self.content.refusal)
-        else:
-            self._is_continue_expected = True
+        """Handle ``Expect: 100-continue``: ask for the body, unless it would be refused."""
+        self._is_continue_expected = True
+        self._ask_for_body()
+
+    def _ask_for_body(self) -> None:
+        is_known = not isinstance(self.content, UploadFile) or self.content.is_admission_known
+        if is_known and not self.is_body_refused:
+            self.channel.ask_for_body()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
-        """Keep a part of the body."""
+        """Keep a part of the body, unless the body is too large."""
         if isinstance(self.content, UploadFile):
             self.content.write(data)
-            return
-        kept = data[: self._remaining]
-        self._remaining -= len(kept)
-        super().handleContentChunk(kept)
+        elif len(data) > self._remaining:
+            self._refuse_body()
+        else:
+            self._remaining -= len(data)
+            super().handleContentChunk(data)
+
+    def _refuse_body(self) -> None:
+        if self.content is not None:
+            self.content.close()
+        self.content = RefusedBody(body_too_large(self._body_limit))
+        self._remaining = 0
+
+    @property
+    def is_body_refused(self) -> bool:
+        """Whether to answer the request without the rest of its body.
+
+        A small body is received nevertheless, so that the connection can be used for another request.
+        """
+        if not isinstance(self.content, UploadFile):
+            return isinstance(self.content, RefusedBody)
+        is_refused = self.content.is_admission_known and self.content.refusal is not None
+        is_small = self._content_length is not None and self._content_length <= _SMALL_BODY
+        return is_refused and (self._is_continue_expected or not is_small)
 
 
 def _path_of(target: bytes) -> str:

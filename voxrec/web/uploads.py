@@ -3,6 +3,7 @@
 import tempfile
 import time
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -133,6 +134,14 @@ class UploadFile:
         """Remove the file, unless it was detached."""
         if not self._detached:
             self.discard()
+
+
+class RefusedBody(BytesIO):
+    """The body of a request that is too large: nothing of it is kept. ``error`` is why it is refused."""
+
+    def __init__(self, error: VoxrecError) -> None:
+        super().__init__()
+        self.error = error
 
 
 def body_too_large(limit: int) -> TooLarge:

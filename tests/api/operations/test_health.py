@@ -42,7 +42,6 @@ class HealthTests(SynchronousTestCase):
             AccessControl(RoleTokens(), LoginThrottle(self.clock)),
             self.clock,
             call_handler,
-            body_limit=1000,
             upload_directory=Path("uploads"),
         )
         dispatcher.register(HealthRoutes(probes, self.clock).routes())
