@@ -2,11 +2,13 @@
 
 import tempfile
 from typing import Any
+from unittest.mock import Mock
 from uuid import uuid4
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.subtest import subtest
+from voxrec.console import form_data
 from voxrec.console.form_data import UploadedFile, form_entries, has_files, uploaded_files
 from voxrec.web.auth import Principal
 from voxrec.web.dispatcher import ANONYMOUS
@@ -58,6 +60,22 @@ class FormDataTests(SynchronousTestCase):
         self.assertTrue(has_files(form))
         none = request(MULTIPART, FILE % b"" + END)
         self.assertEqual((uploaded_files(none, "files"), has_files(none)), ([], False))
+
+    def test_each_form_is_parsed_once(self) -> None:
+        for content_type, body, parser in (
+            (URLENCODED, b"a=1&b=2", "parse_qsl"),
+            (MULTIPART, PART % b"a" + b"1\r\n" + FILE % b"f" + b"x" + END, "MultipartParser"),
+        ):
+            with subtest(content_type):
+                parse = Mock(wraps=getattr(form_data, parser))
+                self.patch(form_data, parser, parse)
+                form = request(content_type, body)
+                for _ in range(2):
+                    self.assertEqual(form_entries(form)[0], ("a", "1"))
+                    uploaded_files(form, "files")
+                    has_files(form)
+                self.assertEqual(parse.call_count, 1)
+                self.assertRaises(TooLarge, form_entries, form, 0)  # the limit applies nevertheless
 
     def test_files_are_on_no_disk(self) -> None:
         def refuse(*_: Any, **_options: Any) -> None:

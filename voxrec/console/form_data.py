@@ -4,7 +4,7 @@ Forms are parsed in the thread that controls calls, some of them before a user i
 to some hundredths of a second.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Final
 from urllib.parse import parse_qsl
@@ -33,37 +33,63 @@ class UploadedFile:
     content: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """A parsed form. ``size`` is that of its fields in bytes, ``files`` are by field, and may be empty."""
+
+    entries: list[tuple[str, str]]
+    size: int
+    files: list[tuple[str, UploadedFile]] = field(default_factory=list)
+
+
 def form_entries(request: Request, limit: int = MAX_SIZE) -> list[tuple[str, str]]:
     """Return the names and values of the fields, in their order, without files.
 
     ``limit`` is the maximum size in bytes, without files. Raises BadRequest or TooLarge.
     """
-    if _is_multipart(request):
-        texts = [part for part in _parts(request) if part.filename is None]
-        _require_size(sum(part.size for part in texts), limit)
-        # Browsers send UTF-8, the encoding of the pages. What a part names may be any codec of Python: some take
-        # quadratic time, such as Punycode, and some do not decode to text.
-        return [(part.name, _decode(part.raw)) for part in texts]
-    _require_size(len(request.raw_body), limit)
-    try:
-        return parse_qsl(_decode(request.raw_body), keep_blank_values=True, max_num_fields=MAX_FIELDS)
-    except ValueError as error:
-        raise BadRequest(_NOT_A_FORM) from error
+    if not _is_multipart(request):
+        _require_size(len(request.raw_body), limit)
+    form = _form(request)
+    _require_size(form.size, limit)
+    return form.entries
 
 
-def uploaded_files(request: Request, field: str) -> list[UploadedFile]:
+def uploaded_files(request: Request, field_name: str) -> list[UploadedFile]:
     """Return the files that were chosen for a field. Raises BadRequest or TooLarge."""
-    files = [UploadedFile(part.filename, part.raw) for part in _files(request) if part.name == field]
+    files = [file for name, file in _form(request).files if name == field_name]
     return [file for file in files if file.name or file.content]  # a browser sends an empty one if none was chosen
 
 
 def has_files(request: Request) -> bool:
     """Return whether the user has chosen files. Raises BadRequest or TooLarge."""
-    return any(part.filename or part.size for part in _files(request))
+    return any(file.name or file.content for _, file in _form(request).files)
 
 
-def _files(request: Request) -> list[MultipartPart]:
-    return [part for part in _parts(request) if part.filename is not None] if _is_multipart(request) else []
+def _form(request: Request) -> _Form:
+    """Return the form of a request, which is parsed once."""
+    if not isinstance(request.form, _Form):
+        request.form = _parse_multipart(request) if _is_multipart(request) else _parse_urlencoded(request)
+    return request.form
+
+
+def _parse_urlencoded(request: Request) -> _Form:
+    text = _decode(request.raw_body)
+    try:
+        return _Form(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS), len(request.raw_body))
+    except ValueError as error:
+        raise BadRequest(_NOT_A_FORM) from error
+
+
+def _parse_multipart(request: Request) -> _Form:
+    parts = _parts(request)
+    fields = [part for part in parts if part.filename is None]
+    return _Form(
+        # Browsers send UTF-8, the encoding of the pages. What a part names may be any codec of Python: some take
+        # quadratic time, such as Punycode, and some do not decode to text.
+        [(part.name, _decode(part.raw)) for part in fields],
+        sum(part.size for part in fields),
+        [(part.name, UploadedFile(part.filename, part.raw)) for part in parts if part.filename is not None],
+    )
 
 
 def _require_size(size: int, limit: int) -> None:

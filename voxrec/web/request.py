@@ -58,6 +58,7 @@ class Request:
     - ``query``: the values that the route's ``query`` declares, by parameter name; absent parameters have no entry;
     - ``body``: the value that the route's ``body`` declares;
     - ``upload``: the body of a route that accepts files;
+    - ``form``: the form in ``raw_body`` once a page has parsed it, so that it is parsed once;
     - ``address``: the client's IP address, or "unix";
     - ``disconnected``: returns whether the client has left; may be called in any thread;
     - ``idempotency_key``: set if the request has an Idempotency-Key and the route accepts it;
@@ -74,6 +75,7 @@ class Request:
     query: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
     upload: Upload | None = None
+    form: Any = None
     address: str = ""
     disconnected: Callable[[], bool] = lambda: False
     name: str = ""
