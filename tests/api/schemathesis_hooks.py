@@ -40,6 +40,7 @@ _ADDRESSES = st.builds(
     "{}@{}".format, st.sampled_from(["desk", "a.b+c", "M\u00fcller"]), _LABELS.map("{}.example".format)
 ) | st.sampled_from(["ann@b\u00fccher.example", "ann@xn--bcher-kva.example"])
 schemathesis.openapi.format("mail-address", _ADDRESSES)
+schemathesis.openapi.format("mail-address-list", st.lists(_ADDRESSES, min_size=1, max_size=3).map(",".join))
 schemathesis.openapi.format("mail-addresses", st.lists(_ADDRESSES, min_size=1, max_size=3).map(", ".join))
 
 

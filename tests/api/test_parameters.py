@@ -24,7 +24,10 @@ UNENCODED: Final = (
 )
 NEVER_MATCHING: Final = (
     *(("number", value) for value in ("nonsense", "4930123456", "%2B", "%2B0", "%2B1234567890123456", "%2B49%0A", "")),
-    *(("email", value) for value in ("nonsense", "@x", "a@b,c@d", "a..b@example.org", "a@%C3%A4_.example", "")),
+    *(
+        ("email", value)
+        for value in ("nonsense", "@x", "a@b.example,", "a@b.example,c", "a..b@example.org", "a@%C3%A4_.example", "")
+    ),
     *(("remoteSipUri", value) for value in ("nonsense", "tel:%2B4930", "sip:", "sip:a%00@b", "sip:a%0A@b", "")),
 )
 
@@ -57,6 +60,29 @@ class FilterTests(RestTestCase):
                 encoded = caller.replace("+", "%2B").replace(" ", "%20").replace("#", "%23")
                 found = await self.request("GET", f"/recordings?from={encoded}")
                 self.assertEqual([item["id"] for item in found.json], [str(recording.id)], found.body)
+
+
+class MailAddressTests(RestTestCase):
+    async def test_several_addresses(self) -> None:
+        profiles = [await self.add_profile(email=email) for email in ("a@x.example", "b@x.example, c@x.example", None)]
+        for addresses, found in (
+            ("A@X.example", {0}),
+            ("c@x.example", {1}),
+            ("a@x.example,c@x.example", {0, 1}),
+            ("b@x.example,c@x.example,d@x.example", {1}),
+            ("d@x.example", set()),
+        ):
+            with subtest(addresses):
+                response = await self.request("GET", f"/profiles?email={addresses}")
+                expected = {str(profiles[index].id) for index in found}
+                self.assertEqual({profile["id"] for profile in response.json}, expected)
+
+    async def test_too_many(self) -> None:
+        addresses = [f"a{index}@x.example" for index in range(51)]
+        self.assertEqual((await self.request("GET", f"/profiles?email={','.join(addresses[:50])}")).status, 200)
+        response = await self.request("GET", f"/profiles?email={','.join(addresses)}")
+        (error,) = response.json["errors"]
+        self.assertEqual((error["code"], error["params"]), ("too-many", {"maximum": 50}))
 
 
 class CodeTests(RestTestCase):

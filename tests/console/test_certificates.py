@@ -17,7 +17,9 @@ from tests.api.rest_test_case import ClientResponse
 from tests.console.console_test_case import SAME_ORIGIN, ConsoleTestCase
 from tests.mail.key_pairs import make_certificate, private_pem, rsa_key
 from tests.subtest import subtest
+from voxrec.console import certificates
 from voxrec.model import MailEncryption
+from voxrec.web.dispatcher import Dispatcher
 
 PAGE = "/console/certificates"
 NEW = f"{PAGE}/new"
@@ -76,6 +78,39 @@ class CertificateListTests(CertificatePageTestCase):
             with subtest(text):
                 self.assertIn(text, body)
         self.assertNotIn(NEW, body)
+
+    async def test_number_of_rest_requests(self) -> None:
+        """The senders of all certificates are one request, however many certificates there are."""
+        senders = [await self.add_profile(name=f"Sales {index}", email=f"{ANN},{BOB}") for index in range(4)]
+        ann, bob = await self.add_certificate(), await self.add_certificate(BOB, profileId=str(senders[0].id))
+        unused = await self.add_certificate("eve@example.org")
+        cookie, called = await self.signed_in(), []
+        call = Dispatcher.call
+
+        async def counting(dispatcher: Dispatcher, principal: Any, method: str, target: str, **options: Any) -> Any:
+            called.append(target.partition("?")[0])
+            return await call(dispatcher, principal, method, target, **options)
+
+        self.patch(Dispatcher, "call", counting)
+        body = await self.body(PAGE, cookie)
+        self.assertLessEqual(called.count("/profiles"), 2, called)  # the senders, and the names of Profiles
+        self.assertEqual([path for path in called if path.startswith("/profiles/")], [])
+        rows = {one["id"]: body.partition(f'href="{PAGE}/{one["id"]}"')[2].partition("</tr>")[0] for one in (ann, bob)}
+        self.assertEqual(rows[ann["id"]].count("<bdi>Sales"), 3)
+        self.assertIn("#senders", rows[ann["id"]])
+        self.assertIn("<bdi>Sales 0<", rows[bob["id"]])
+        self.assertNotIn("Sales 1", rows[bob["id"]])
+        row = body.partition(f'href="{PAGE}/{unused["id"]}"')[2].partition("</tr>")[0]
+        self.assertNotIn("Sales", row)
+
+    async def test_more_senders_than_one_request_returns(self) -> None:
+        self.patch(certificates, "_MAX_SENDERS", 1)
+        for index in range(2):
+            await self.add_profile(name=f"Sales {index}", email=ANN)
+        await self.add_certificate()
+        body = await self.body(PAGE, await self.signed_in())
+        self.assertIn("<bdi>Sales 0<", body)
+        self.assertIn("<bdi>Sales 1<", body)
 
     async def test_validity(self) -> None:
         cookie = await self.signed_in()

@@ -175,10 +175,11 @@ class PageTests(DatabaseTestCase):
         await self.profiles.create(FULL)
         for filters in (
             ProfileFilter(number="+4930100"),
-            ProfileFilter(email="b@EXAMPLE.org"),
-            ProfileFilter(email="a@example.org"),
+            ProfileFilter(emails=("b@EXAMPLE.org",)),
+            ProfileFilter(emails=("x@example.org", "a@example.org")),
+            ProfileFilter(emails=("a@example.org",)),
             ProfileFilter(remote_sip_uri="sip:desk@example.org"),
-            ProfileFilter(number="+4930200", email="a@example.org", remote_sip_uri="sip:desk@example.org"),
+            ProfileFilter(number="+4930200", emails=("a@example.org",), remote_sip_uri="sip:desk@example.org"),
             ProfileFilter(search='"DESK" 100%'),
             ProfileFilter(search="30 200"),
             ProfileFilter(search=str(FULL.id).upper()),
@@ -188,8 +189,8 @@ class PageTests(DatabaseTestCase):
             ProfileFilter(number="+1"),
             ProfileFilter(search="desk_"),
             ProfileFilter(search="+4931"),
-            ProfileFilter(email="org@example.org"),
-            ProfileFilter(number="+4930200", email="c@example.org"),
+            ProfileFilter(emails=("org@example.org",)),
+            ProfileFilter(number="+4930200", emails=("c@example.org",)),
         ):
             self.assertEqual(await self.profiles.page(filters), [])
 

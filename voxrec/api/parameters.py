@@ -15,6 +15,8 @@ from voxrec.model.fields import E164
 from voxrec.web.parameters import MAX_TEXT_LENGTH, require_length, text, uuids
 from voxrec.web.query import query_parameter
 
+MAX_ADDRESSES: Final = 50
+"""Mail addresses in one parameter."""
 _ENCODE_PLUS: Final = "; write + as %2B in a query"
 _NUMBER: Final = re.compile(E164)
 _UNENCODED_NUMBER: Final = re.compile(r"\s+[0-9]")
@@ -37,7 +39,7 @@ def phone_number(value: str) -> str:
 
 @query_parameter(type="string", format="mail-address", examples=["desk@example.org"])
 def mail_address(value: str) -> str:
-    """Only profiles with this email address, in any letter case; the domain in Unicode or as xn--."""
+    """One email address, in any letter case; the domain in Unicode or as xn--."""
     try:
         check_mail_address(value)
     except MailAddressError as error:
@@ -45,6 +47,19 @@ def mail_address(value: str) -> str:
         message = f"must be one email address, such as desk@example.org: it {error}{hint}"
         raise MailAddressError(message, error.code, error.params) from None
     return value
+
+
+@query_parameter(type="string", format="mail-address-list", examples=["desk@example.org,sales@example.org"])
+def mail_address_list(value: str) -> tuple[str, ...]:
+    """Only profiles with this email address, or one of several, separated by commas without spaces.
+
+    Letter case does not matter, and domains may be in Unicode or as xn--.
+    """
+    addresses = value.split(",")
+    if len(addresses) > MAX_ADDRESSES:
+        message = f"must be at most {MAX_ADDRESSES} email addresses; there are {len(addresses)}"
+        raise InvalidValue(message, FieldErrorCode.TOO_MANY, {"maximum": MAX_ADDRESSES})
+    return tuple(mail_address.parse(address) for address in addresses)
 
 
 @query_parameter(type="string", pattern=f"^{_SIP_URI.pattern}$", maxLength=sipuri.MAX_LENGTH)

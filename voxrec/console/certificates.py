@@ -1,5 +1,6 @@
 """/console/certificates: the certificates of mail recipients, their upload, and the Profiles that use them."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +23,7 @@ CERTIFICATES: Final = "/console/certificates"
 _REST: Final = "/recipient-certificates"
 _PAGE_SIZE: Final = 25
 _LISTED_SENDERS: Final = 3  # Profiles of each certificate in the list
+_MAX_SENDERS: Final = 200  # Profiles that one call returns for the list
 _SENDERS: Final = 20  # on the page of a certificate
 _FILTERS: Final = ("search", "validity")
 _ATTENTION: Final = (CertificateValidity.EXPIRED, CertificateValidity.EXPIRING)
@@ -54,7 +56,7 @@ class CertificatePages:
             form=state,
             filtered=any(filters.values()),
             certificates=page.items,
-            senders={one["id"]: await _senders(visit, one, _LISTED_SENDERS) for one in page.items},
+            senders=await _senders_of_list(visit, page.items),
             label=profile_label,
             profiles=await visit.profile_names(),
             validities=[*CertificateValidity],
@@ -154,6 +156,30 @@ async def _senders(visit: Visit, certificate: Mapping[str, Any], limit: int) -> 
     profile = await visit.rest.get(f"/profiles/{certificate['profileId']}")
     recipients = map(caseless_mailbox_key, mail_addresses(profile["email"]))
     return Page([profile] if caseless_mailbox_key(certificate["address"]) in recipients else [], "")
+
+
+async def _senders_of_list(visit: Visit, certificates: Sequence[Mapping[str, Any]]) -> dict[str, Page]:
+    """Return the first senders of each certificate by its id, from one list of Profiles unless it is very long."""
+    if not certificates:
+        return {}
+    addresses = ",".join(dict.fromkeys(certificate["address"] for certificate in certificates))
+    profiles = await visit.rest.page("/profiles", email=addresses, limit=_MAX_SENDERS)
+    if profiles.next_cursor:
+        return {one["id"]: await _senders(visit, one, _LISTED_SENDERS) for one in certificates}
+    by_recipient: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for profile in profiles.items:
+        for mailbox in {caseless_mailbox_key(address) for address in mail_addresses(profile["email"])}:
+            by_recipient[mailbox].append(profile)
+    return {one["id"]: _first_senders(one, by_recipient) for one in certificates}
+
+
+def _first_senders(certificate: Mapping[str, Any], by_recipient: Mapping[str, list[dict[str, Any]]]) -> Page:
+    senders = [
+        profile
+        for profile in by_recipient.get(caseless_mailbox_key(certificate["address"]), [])
+        if certificate["profileId"] in (None, profile["id"])
+    ]
+    return Page(senders[:_LISTED_SENDERS], "more" if len(senders) > _LISTED_SENDERS else "")
 
 
 async def _use(visit: Visit, certificate: Mapping[str, Any], profile: Mapping[str, Any]) -> tuple[str, str]:

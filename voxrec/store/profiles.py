@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Final, Self
 from uuid import UUID
 
@@ -57,12 +58,12 @@ _SEARCH: Final = """
 class ProfileFilter:
     """Filters of a list; None matches everything.
 
-    ``email`` is one address, in any letter case and spelling. ``search`` is a part of the name, in any
-    letter case, or of a number, or the complete id.
+    ``emails`` are addresses, one of which matches in any letter case and spelling. ``search`` is a part of the name, in
+    any letter case, or of a number, or the complete id.
     """
 
     number: str | None = None
-    email: str | None = None
+    emails: tuple[str, ...] | None = None
     remote_sip_uri: str | None = None
     search: str | None = None
 
@@ -72,7 +73,7 @@ class ProfileFilter:
         conditions.add("id = (SELECT profile_id FROM profile_numbers WHERE number = %s)", self.number)
         conditions.add(
             "string_to_array(lower(translate(email, E' \\t\\r\\n', '')), ',') && string_to_array(lower(%s), ',')",
-            None if self.email is None else ",".join(spellings(self.email)),
+            None if self.emails is None else ",".join(chain.from_iterable(map(spellings, self.emails))),
         )
         conditions.add("remote_sip_uri = %s", self.remote_sip_uri)
         if self.search is not None:

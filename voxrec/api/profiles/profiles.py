@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from voxrec.api.parameters import mail_address, phone_number, search_text, sip_uri
+from voxrec.api.parameters import mail_address_list, phone_number, search_text, sip_uri
 from voxrec.api.profiles.profile_validation import ProfileValidator, validate_profile
 from voxrec.api.resources import Representation, apply_update, encode_resource, initial_values
 from voxrec.api.transaction_hooks import transaction_hook
@@ -26,7 +26,7 @@ ProfileObserver = Callable[[Profile], object]
 _READ_ONLY: Final = frozenset({"createdAt", "updatedAt"})
 _FILTERS: Final = {
     "number": phone_number,
-    "email": mail_address,
+    "email": mail_address_list,
     "remoteSipUri": sip_uri,
     "search": search_text,
 }
@@ -141,7 +141,7 @@ class ProfileRoutes:
 def _profile_filter(query: Mapping[str, Any]) -> ProfileFilter:
     return ProfileFilter(
         number=query.get("number"),
-        email=query.get("email"),
+        emails=query.get("email"),
         remote_sip_uri=query.get("remoteSipUri"),
         search=query.get("search"),
     )
