@@ -189,6 +189,7 @@ class BulkActionRoutes:
         if await actions.count_previews(principal.key) >= MAX_PREVIEWS:
             raise TooManyRequests(
                 f"{principal.name!r} has {MAX_PREVIEWS} previews, which is the maximum. Retry later.",
+                {"Retry-After": "60"},
                 reason=ProblemReason.TOO_MANY_PREVIEWS,
                 params={"maximum": MAX_PREVIEWS},
             )

@@ -57,7 +57,8 @@ def metadata_filter(value: str) -> dict[str, Any]:
         raise InvalidValue("must not contain the character U+0000", FieldErrorCode.NUL_CHARACTER)
     if duplicates := duplicate_key_errors(value.encode()):
         paths = ", ".join(duplicate.field for duplicate in duplicates)
-        raise InvalidValue(f"has duplicate keys: {paths}", FieldErrorCode.DUPLICATE, duplicates[0].params)
+        params = {"value": duplicates[0].params["value"]}
+        raise InvalidValue(f"has duplicate keys: {paths}", FieldErrorCode.DUPLICATE, params)
     return metadata
 
 
