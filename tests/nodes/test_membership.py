@@ -250,9 +250,16 @@ class CallDirectoryTests(MembershipTestCase):
         await self.write()
         self.assertEqual(await self.stored(), [(self.live[0].id, CallState.TALKING)])
 
-    async def test_a_single_node_stores_nothing(self) -> None:
+    async def test_a_single_node_stores_nothing_until_there_is_another_one(self) -> None:
         self.directory.is_needed = lambda: False
         self.live = [call()]
+        timers = list(self.clock.getDelayedCalls())
+        self.directory.call_changed(EventType.CALL_STARTED, self.live[0])
+        self.assertEqual(self.clock.getDelayedCalls(), timers)
         self.clock.advance(1)
         await self.write()
         self.assertEqual(await self.stored(), [])
+        self.directory.is_needed = lambda: True
+        self.clock.advance(1)
+        await self.write()
+        self.assertEqual(await self.stored(), [(self.live[0].id, CallState.TALKING)])

@@ -82,13 +82,11 @@ class CallDirectory(Service):
         """Ignore a refused call."""
 
     def _request(self) -> None:
-        if self.running and not self._writer.running:
+        if self.running and not self._writer.running and self.is_needed():
             self._writer.request()
 
     async def _write(self) -> None:
         await deferLater(self._clock, _GATHER_DELAY)
-        if not self.is_needed():
-            return
         live = {call.id: msgspec.structs.replace(call, age=0.0) for call in self._live_calls()}
         changed = [call for call in live.values() if self._stored.get(call.id) != call]
         gone = self._stored.keys() - live.keys()
