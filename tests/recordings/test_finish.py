@@ -3,7 +3,7 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -46,6 +46,7 @@ from voxrec.model import (
     leg_name,
 )
 from voxrec.recordings.finish import Finisher
+from voxrec.recordings.results import FinishedResults
 from voxrec.recordings.work_files import WorkFilesUnavailable
 
 
@@ -539,6 +540,31 @@ class ThreadTests(TestCase):
             JOB
         )
         self.assertEqual(fixture.recordings.row.state, RecordingState.COMPLETED)
+
+    async def test_one_function_runs_in_a_thread_before_the_result_is_stored_and_one_after_it(self) -> None:
+        """Each passage to a thread and back costs as much CPU as several of the steps there."""
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        fixture = FinishFixture(Path(temporary.name))
+        fixture.write_legs(tone(440, 3), tone(880, 3))
+        states: list[RecordingState] = []
+
+        def note_and_call(function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+            states.append(fixture.recordings.row.state)
+            return call_directly(function, *args)
+
+        finisher = Finisher(
+            fixture.clock,
+            fixture.recordings,
+            fixture.archive,
+            fixture.spool,
+            fixture.work,
+            note_and_call,
+            results=FinishedResults(Path(temporary.name, "finished"), 300.0),
+        )
+        await finisher(JOB)
+        self.assertEqual(states, [RecordingState.PROCESSING, RecordingState.COMPLETED])
+        self.assertEqual(list(fixture.spool.iterdir()), [])
 
 
 class NodeTests(FinishTestCase):

@@ -125,9 +125,10 @@ class Finisher:
             await self._require_own_files(recording)
             recording = await self._recall_or_produce_reporting(recording)
             await self._store(recording)
-            if self._results is not None:
-                await self._defer_to_thread(self._results.remember, recording)
-        if not await self._defer_to_thread(self._delete_legs, recording):
+            deleted = await self._defer_to_thread(self._remember_and_delete_legs, recording)
+        else:
+            deleted = await self._defer_to_thread(self._delete_legs, recording)
+        if not deleted:
             await self._delete_uploaded_legs(recording.id)
 
     async def _delete_uploaded_legs(self, recording_id: UUID) -> None:
@@ -235,6 +236,11 @@ class Finisher:
     def _finished(self, recording: Recording, **fields: object) -> Recording:
         updated_at = utc_now(self._clock)
         return msgspec.structs.replace(recording, updated_at=updated_at, **fields)
+
+    def _remember_and_delete_legs(self, recording: Recording) -> bool:
+        if self._results is not None:
+            self._results.remember(recording)
+        return self._delete_legs(recording)
 
     def _delete_legs(self, recording: Recording) -> bool:
         """Delete the leg files that the archived file replaces, and those without audio or that must not be kept.
