@@ -44,7 +44,7 @@ class DatabaseMetrics:
         )
         self._jobs_unconfirmed = gauge(
             "voxrec_jobs_unconfirmed",
-            "Mails that may have been delivered, by kind of job; see `voxrec jobs list --state unconfirmed`.",
+            "Jobs whose mails may have been delivered, by kind; see `voxrec jobs list --state unconfirmed`.",
             ["kind"],
         )
         self._jobs_oldest_seconds = gauge(

@@ -87,6 +87,22 @@ class CallTests(SynchronousTestCase):
         self.assertEqual(dropped(changed_call(far_ended=118.0), down), 0)
         self.assertEqual(dropped(changed_call(far_ended=121.0), down), 1)
 
+    def test_outages_that_touch_each_other_delay_the_far_ends_hangup_as_one(self) -> None:
+        """The second one begins before voxrec must have hung up after the first one, which ends at 115 s."""
+        down = Outage("voxrec-down", 109.0, 115.0)
+        for begin, expected in ((115.0, 0), (119.9, 0), (120.1, 1)):
+            again = Outage("voxrec-down", begin, begin + 10)
+            self.assertEqual(dropped(changed_call(far_ended=begin + 14.9), (again, down)), expected, begin)
+        third = Outage("voxrec-stalled", 127.0, 140.0)
+        chain = (down, Outage("voxrec-down", 117.0, 125.0), third)
+        self.assertEqual(dropped(changed_call(far_ended=144.9), chain), 0)
+        self.assertEqual(dropped(changed_call(far_ended=145.1), chain), 1)
+        self.assertEqual(dropped(changed_call(far_ended=144.9), (down, third)), 1, "it begins too late")
+
+    def test_an_outage_that_begins_after_the_far_end_was_to_be_hung_up_delays_nothing(self) -> None:
+        later = (Outage("voxrec-down", 110.5, 115.0),)
+        self.assertEqual(dropped(changed_call(far_ended=112.0), later), 1)
+
     def test_a_stall_of_voxrec_may_delay_the_far_ends_hangup(self) -> None:
         late = changed_call(far_ended=112.0)
         self.assertEqual(dropped(late, (Outage("voxrec-stalled", 109.0, 111.5),)), 0)

@@ -223,15 +223,26 @@ class Verification:
         """Return whether the far end was hung up before the caller, or too late after it."""
         if call.ended is None:
             return False
-        effects = self.allowed_effects
-        delaying = effects.call_rejected | effects.asterisk_stalled | effects.hangup_delayed
         node = self._node(call)
-        outages = self._during(delaying, call.ended - HANGUP_SECONDS, call.ended + 0.1, node)
-        latest = max([call.ended + HANGUP_SECONDS, *(outage.end + TAKEOVER_SECONDS for outage in outages)])
+        latest = self._latest_hangup(call.ended, node)
         if call.far_ended is None:  # an Asterisk that was killed before it was to hang up sends no BYE
             kills = (each for each in self.outages if self._is_kill(each) and _affects(each, node))
             return not any(call.ended <= each.begin <= latest for each in kills)
         return not call.ended - HANGUP_SECONDS <= call.far_ended <= latest
+
+    def _latest_hangup(self, caller_ended: float, node: str) -> float:
+        """Return when the far end must have been hung up after the caller.
+
+        An outage that begins before voxrec had the time to do it after an earlier one delays it further.
+        """
+        effects = self.allowed_effects
+        delaying = effects.call_rejected | effects.asterisk_stalled | effects.hangup_delayed
+        outages = self._during(delaying, caller_ended - HANGUP_SECONDS, float("inf"), node)
+        delayed_until = caller_ended + 0.1
+        for outage in sorted(outages, key=lambda outage: outage.begin):
+            if outage.begin < delayed_until:
+                delayed_until = max(delayed_until, outage.end + TAKEOVER_SECONDS)
+        return max(caller_ended + HANGUP_SECONDS, delayed_until)
 
     # Audio.
 
