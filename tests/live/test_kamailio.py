@@ -312,6 +312,23 @@ class KamailioTests(NodesTestCase):
         callers = {message.header("call-id").partition("@")[2] for message in self.far_end.received}
         self.assertNotIn(UNTRUSTED_ADDRESS, callers)
 
+    async def test_a_request_that_cannot_be_relayed_gets_one_response(self) -> None:
+        """Kamailio listens on no IPv6 address. A second response would be of another dialog: it has another tag."""
+        cluster = await self.distributed()
+        host, port = cluster.kamailio.sip_address
+        in_dialog = {"Route": f"<sip:{host}:{port};lr>", "To": "<sip:desk@127.0.0.1>;tag=1"}
+        for method in ("BYE", "INVITE"):
+            agent = SipUserAgent(cluster.kamailio.sip_address)
+            agent.listen(self.reactor)
+            self.addCleanup(agent.stop)
+            response = await agent.request(
+                self.reactor, method, "", headers=in_dialog, request_uri="sip:desk@[2001:db8::1]:5060", timeout=30
+            )
+            self.assertEqual(response.status, 500, method)
+            await self.sleep(1)
+            finals = [message.start_line for message in agent.received if (message.status or 0) >= OK.status]
+            self.assertEqual(finals, [response.start_line], method)
+
     async def test_requests_in_a_dialog_reach_its_node(self) -> None:
         """re-INVITE and BYE of the caller, BYE of the far end, and CANCEL."""
         await self.distributed()
