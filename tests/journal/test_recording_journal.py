@@ -54,6 +54,37 @@ class JournalTestCase(DatabaseTestCase):
         await until(lambda: self.journal.pending == 0)
 
 
+class LatestSnapshotTests(JournalTestCase):
+    """The snapshots with which calls are taken over while PostgreSQL is not available."""
+
+    async def test_the_last_snapshot_that_an_earlier_run_left(self) -> None:
+        await self.pool.stopService()
+        first, second = self.snapshots_of_call()[:2], self.snapshots_of_call()[:1]
+        for snapshot in (*first, *second, *self.snapshots_of_call()):
+            self.journal.append(snapshot)
+        await self.journal.stopService()
+        self.journal = self.make_journal()
+        await self.journal.startService()
+        found = await self.journal.latest([first[0].id, second[0].id, recording().id])
+        self.assertEqual(found, {first[0].id: first[-1], second[0].id: second[-1]})
+
+    async def test_snapshots_that_are_applied_and_lines_that_are_damaged(self) -> None:
+        first, second, _ = self.snapshots_of_call()
+        self.journal.append(first)
+        await self.wait_until_applied()
+        await self.journal.stopService()
+        segment = self.directory / "00000099.jsonl"
+        line = msgspec.json.encode(second)
+        segment.write_bytes(b'{"id": "1"}\nnot JSON\n' + line + b"\n" + line[:50])
+        self.journal = self.make_journal()
+        await self.journal.startService()
+        self.assertEqual(await self.journal.latest([first.id]), {first.id: second})
+
+    async def test_before_it_is_open(self) -> None:
+        await self.journal.stopService()
+        self.assertEqual(await self.make_journal().latest([recording().id]), {})
+
+
 class RecordingJournalTests(JournalTestCase):
     async def test_a_line_of_an_earlier_version_gets_the_node(self) -> None:
         await self.journal.stopService()

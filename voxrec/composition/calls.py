@@ -133,7 +133,7 @@ def build_calls(
     admission = _build_admission(env, profiles, live_calls)
     lookup = ProfileLookup(reactor, database.profiles, profiles)
     router = Router(asterisk, live_calls, admission, lookup.look_up, log_numbers=env.config.calls.log_numbers)
-    find_recordings = RecordingLookup(reactor, database.pool, journal.when_applied, database.recordings)
+    find_recordings = RecordingLookup(reactor, database.pool, journal, database.recordings)
     lease = _build_lease(env, asterisk, profiles, lambda: session)
     router.was_interrupted = lambda: lease.was_interrupted
     connection = AsteriskConnection(when_closed=lease.release)

@@ -2,16 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from typing import Final
+from uuid import UUID
 
-import msgspec
-
+from voxrec.journal.recording_id import recording_id_of
 from voxrec.journal.segments import Line
 
 _BATCH_SIZE: Final = 100  # lines at most
-
-
-class _RecordingId(msgspec.Struct):
-    id: str = ""
 
 
 def batches(lines: Sequence[Line]) -> Iterator[list[Line]]:
@@ -20,9 +16,9 @@ def batches(lines: Sequence[Line]) -> Iterator[list[Line]]:
     A statement cannot change a row twice.
     """
     batch: list[Line] = []
-    ids: set[str] = set()
+    ids: set[UUID | None] = set()
     for line in lines:
-        recording_id = _recording_id(line)
+        recording_id = recording_id_of(line.text)  # if it has none, the error is reported when it is applied
         if recording_id in ids or len(batch) == _BATCH_SIZE:
             yield batch
             batch, ids = [], set()
@@ -30,10 +26,3 @@ def batches(lines: Sequence[Line]) -> Iterator[list[Line]]:
         ids.add(recording_id)
     if batch:
         yield batch
-
-
-def _recording_id(line: Line) -> str:
-    try:
-        return msgspec.json.decode(line.text, type=_RecordingId).id
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""  # the error is reported when the line is applied

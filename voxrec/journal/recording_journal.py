@@ -11,10 +11,12 @@ With asynchronous replication, a standby that is promoted lacks what the primary
 snapshots are therefore kept for that time after they were applied, and `RecordingJournal.replay` applies them again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, ParamSpec, Protocol, TypeVar
+from uuid import UUID
 
 import msgspec
 import psycopg2
@@ -31,6 +33,7 @@ from twisted.python.threadpool import ThreadPool
 from voxrec.deferreds import Backoff, MinimumInterval, SingleFlight
 from voxrec.errors import StoreUnavailable
 from voxrec.journal.batches import batches
+from voxrec.journal.recording_id import recording_id_of
 from voxrec.journal.rejected import RejectedLines
 from voxrec.journal.segments import Line, Segments
 from voxrec.model import Job, Recording
@@ -174,6 +177,22 @@ class RecordingJournal(Service):
     async def when_applied(self) -> None:
         """Wait until PostgreSQL has stored the snapshots that are on the disk now."""
         await self._applier.wait()
+
+    async def latest(self, recording_ids: Collection[UUID]) -> Mapping[UUID, Recording]:
+        """Return the last snapshot of each of these Recordings that is on the disk, applied or not.
+
+        It is for the time in which PostgreSQL, which has them all, is not available. Raises OSError.
+        """
+        return await self._defer_to_thread(self._latest, frozenset(recording_ids)) if self._is_open else {}
+
+    def _latest(self, recording_ids: frozenset[UUID]) -> Mapping[UUID, Recording]:
+        lines = ((recording_id_of(text), text) for text in self._segments.lines())
+        last = {recording_id: text for recording_id, text in lines if recording_id in recording_ids}
+        snapshots = []
+        for text in last.values():
+            with suppress(msgspec.DecodeError, UnicodeDecodeError):  # it is reported when it is applied
+                snapshots.append(self._decode(text))
+        return {snapshot.id: snapshot for snapshot in snapshots}
 
     async def replay(self) -> None:
         """Apply all snapshots again that are kept, and wait until that is done or the journal stops.

@@ -11,14 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
-import msgspec
+from voxrec.journal.recording_id import recording_id_of
 
 _FORMER_FILE = "journal.rejected"  # of earlier versions, next to the directory
 _ID_LENGTH = 36
-
-
-class _RecordingId(msgspec.Struct):
-    id: UUID
 
 
 class RejectedLines:
@@ -30,7 +26,7 @@ class RejectedLines:
     def add(self, line: bytes) -> Path:
         """Store a line durably and return its file, which only this user can read."""
         self._directory.mkdir(mode=0o700, exist_ok=True)
-        path = self._directory / f"{_recording_id(line)}-{secrets.token_hex(4)}.json"
+        path = self._directory / f"{recording_id_of(line) or 'unknown'}-{secrets.token_hex(4)}.json"
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(line + b"\n")
             file.flush()
@@ -63,13 +59,6 @@ class RejectedLines:
 
     def _files(self) -> Iterator[Path]:
         return self._directory.glob("*.json")
-
-
-def _recording_id(line: bytes) -> str:
-    try:
-        return str(msgspec.json.decode(line, type=_RecordingId).id)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return "unknown"
 
 
 def _id_in_name(path: Path) -> UUID | None:

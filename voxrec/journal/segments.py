@@ -127,6 +127,15 @@ class Segments:
         start, self._end = self._end, Position(self._end.segment, self._end.offset + len(lines))
         return _split_lines(lines, start)
 
+    def lines(self) -> Iterator[bytes]:
+        """Return all lines on the disk, in order, whether they have been applied or not, without the line feeds.
+
+        May run while other methods do. A segment that is deleted meanwhile is left out. Raises OSError.
+        """
+        for number in self._segment_numbers():
+            *complete, _ = self._read(Position(number, 0)).split(b"\n")
+            yield from complete
+
     def rotate(self) -> None:
         """Start a new segment if the current one has lines: it is deleted when all of them have been applied.
 
