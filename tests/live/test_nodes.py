@@ -52,7 +52,10 @@ class SharedDatabaseTests(NodesTestCase):
         responses = await gather(
             *(caller.request(self.reactor, "INVITE", profile["id"], timeout=60) for caller in callers)
         )
-        self.assertEqual(Counter(response.status for response in responses), {200: 5, 486: 15})
+        statuses = Counter(response.status for response in responses)
+        self.assertEqual(statuses.keys(), {200, 486})
+        inexact = sum([await self.metric(node, "voxrec_max_calls_inexact_total") for node in nodes])
+        self.assertIn(statuses[200] - 5, range(int(inexact) + 1), "more calls than the nodes say")
         for caller, response in zip(callers, responses, strict=True):
             if response.status == 200:
                 caller.hang_up()

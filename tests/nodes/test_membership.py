@@ -127,11 +127,17 @@ class MembershipTests(MembershipTestCase):
         self.assertEqual(self.changes, ["berlin active=True"])
         self.assertEqual([node.problem for node in await self.nodes.list_all()], [None])
 
+    async def test_a_node_is_alone_only_if_that_is_known(self) -> None:
+        await self.pool.stopService()
+        self.assertFalse((await self.start()).alone)
+
     async def test_nodes_know_each_other(self) -> None:
         berlin = await self.start()
+        self.assertTrue(berlin.alone)
         munich = await self.start("munich", Path(self.mktemp()).parent)
         await self.beat(berlin, munich)
         self.assertEqual([node.name for node in berlin.peers], ["munich"])
+        self.assertFalse(berlin.alone)
         await munich.stopService()
         await self.beat(berlin)
         self.assertEqual([(node.name, node.alive) for node in berlin.peers], [("munich", False)])

@@ -38,7 +38,7 @@ class FakeAttempts:
 
 
 class FakeMembership:
-    peers: tuple[str, ...] = ("munich",)
+    alone = False
 
 
 class SupersededCallsTests(SynchronousTestCase):
@@ -78,7 +78,7 @@ class SupersededCallsTests(SynchronousTestCase):
         self.assertTrue(self.successResultOf(asked))
 
     def test_a_single_node_asks_nothing(self) -> None:
-        self.membership.peers = ()
+        self.membership.alone = True
         self.assertFalse(self.successResultOf(self.ask()))
         self.assertEqual(self.attempts.requests, [])
 

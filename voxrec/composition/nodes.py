@@ -84,7 +84,12 @@ def build_nodes(
         repository.instance = membership.instance
     calls.call_directory.is_needed = lambda: membership.registered and bool(membership.peers)
     calls.router.reserve = calls.control.reserve = CallLimits(
-        env.reactor, database.nodes, membership, calls.call_directory, calls.admission.count_calls
+        env.reactor,
+        database.nodes,
+        membership,
+        calls.call_directory,
+        calls.admission.count_calls,
+        env.metrics.calls.count_inexact_limit,
     ).reserve
     superseded_calls = SupersededCalls(
         env.reactor,

@@ -36,6 +36,11 @@ class CallMetrics:
             "voxrec_events_dropped",
             "Events of calls that were discarded because they could not be stored in PostgreSQL.",
         )
+        self._inexact_limits = counter(
+            "voxrec_max_calls_inexact",
+            "Calls of Profiles with maxCalls for which only those of this node were counted, because PostgreSQL did not "
+            "respond.",
+        )
         self._failed_announcements = counter(
             "voxrec_announcements_failed",
             "Announcements that were not played completely to the parties of a call.",
@@ -79,6 +84,10 @@ class CallMetrics:
     def count_dropped_events(self, count: int) -> None:
         """Count events of calls that are discarded."""
         self._dropped_events.inc(count)
+
+    def count_inexact_limit(self) -> None:
+        """Count a call for which the maximum of its Profile did not count the calls of other nodes."""
+        self._inexact_limits.inc()
 
     def count_failed_announcement(self) -> None:
         """Count an announcement that was not played completely."""

@@ -94,6 +94,11 @@ class Membership(Service):
         return [node for name, node in self._all.items() if name != self.node]
 
     @property
+    def alone(self) -> bool:
+        """Whether it is known that there are no other nodes; before the first heartbeat it is not."""
+        return bool(self._all) and not self.peers
+
+    @property
     def unreachable(self) -> list[Node]:
         """The other nodes that have failed."""
         return [node for node in self.peers if node.state is NodeState.UNREACHABLE]

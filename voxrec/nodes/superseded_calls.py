@@ -52,7 +52,7 @@ class SupersededCalls:
         A call waits for PostgreSQL for a second at most, and not at all while a call that has waited that long has no
         response yet.
         """
-        if attempt.number == 0 and not self._membership.peers:
+        if attempt.number == 0 and self._membership.alone:
             return False
         if self._overdue:
             return False
