@@ -38,8 +38,8 @@ class CallMetrics:
         )
         self._inexact_limits = counter(
             "voxrec_max_calls_inexact",
-            "Calls of Profiles with maxCalls for which only those of this node were counted, because PostgreSQL did not "
-            "respond.",
+            "Calls of Profiles with maxCalls for which only those of this node were counted, because PostgreSQL did "
+            "not respond.",
         )
         self._failed_announcements = counter(
             "voxrec_announcements_failed",
