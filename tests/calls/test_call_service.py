@@ -3,7 +3,7 @@
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -40,7 +40,11 @@ class FakeLiveCalls:
 
     def __init__(self, log: list[str]) -> None:
         self.log = log
+        self.count = 0
         self.waiting: list[Deferred[None]] = []
+
+    def __len__(self) -> int:
+        return self.count
 
     def detach_all(self) -> None:
         self.log.append("detach")
@@ -93,25 +97,50 @@ class CallServiceTests(CallServiceTestCase):
 
 
 class DrainAtStopTests(CallServiceTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.live_calls.count = 1
+        self.offered: Deferred[bool] = succeed(False)
+
     def stop(self) -> Deferred[None]:
         return Deferred.fromCoroutine(
-            DrainAtStop(self.clock, self.connection, self.live_calls, self.live_calls, 30).stop()
+            DrainAtStop(self.clock, self.connection, self.live_calls, self.live_calls, 30, self.hand_over).stop()
         )
+
+    async def hand_over(self) -> bool:
+        self.log.append("offer")
+        return await self.offered
+
+    def test_a_standby_gets_the_calls(self) -> None:
+        """Until it is known whether there is one, new calls are accepted."""
+        self.offered = Deferred()
+        stopping = self.stop()
+        self.assertEqual(self.log, ["offer"])
+        self.offered.callback(True)
+        self.successResultOf(stopping)
+        self.assertEqual(self.log, ["offer", "disconnect", "detach"])
+
+    def test_without_calls_nothing_is_handed_over(self) -> None:
+        self.live_calls.count = 0
+        stopping = self.stop()
+        self.live_calls.waiting[0].callback(None)
+        self.successResultOf(stopping)
+        self.assertEqual(self.log, ["refuse new calls", "disconnect"])
 
     def test_calls_that_end_within_the_grace_time(self) -> None:
         stopping = self.stop()
         self.clock.advance(29)
         self.live_calls.waiting[0].callback(None)
         self.successResultOf(stopping)
-        self.assertEqual(self.log, ["refuse new calls", "disconnect"])
+        self.assertEqual(self.log, ["offer", "refuse new calls", "disconnect"])
 
     def test_calls_that_do_not_end_are_hung_up(self) -> None:
         stopping = self.stop()
         self.clock.advance(30)
-        self.assertEqual(self.log, ["refuse new calls", "hang up"])
+        self.assertEqual(self.log, ["offer", "refuse new calls", "hang up"])
         self.live_calls.waiting[1].callback(None)
         self.successResultOf(stopping)
-        self.assertEqual(self.log[2:], ["disconnect"])
+        self.assertEqual(self.log[3:], ["disconnect"])
 
     def test_calls_that_cannot_be_hung_up_do_not_prevent_the_stop(self) -> None:
         stopping = self.stop()

@@ -4,6 +4,7 @@ import signal
 from typing import Any
 
 import yaml
+from twisted.internet.defer import Deferred
 
 from tests.cluster_template import copy_cluster
 from tests.live.live_test_case import make_stack
@@ -79,6 +80,18 @@ class StandbyTests(NodesTestCase):
         await self.start_call(active, profile)
         active.kill_voxrec()
         await self.assert_takes_over(standby, 2.0)
+        await self.assert_recorded(standby, profile)
+
+    async def test_the_active_one_is_stopped_for_good(self) -> None:
+        """With ``on_stop: end`` calls end only if there is no standby."""
+        active = await self.start_node("berlin", calls={"on_stop": "end", "grace": 30})
+        standby = await self.start_standby(active)
+        profile = await self.create_profile(active)
+        await self.start_call(active, profile)
+        stopped = Deferred.fromCoroutine(active.stop_voxrec())
+        await self.assert_takes_over(standby, 3.0)
+        await stopped
+        self.assertEqual(await self.call_once(standby, profile), [200])
         await self.assert_recorded(standby, profile)
 
     async def test_the_active_one_hangs_and_returns(self) -> None:

@@ -1,6 +1,6 @@
 """Starts to accept calls, and ends or detaches from the live calls at the stop."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from twisted.application.service import Service
@@ -85,21 +85,36 @@ class DetachAtStop:
 
 
 class DrainAtStop:
-    """Gives the live calls ``grace`` seconds to end, then hangs up (``calls.on_stop: end``)."""
+    """Gives the live calls ``grace`` seconds to end, then hangs up (``calls.on_stop: end``).
+
+    If another voxrec on the same Asterisk stands by, it gets all calls instead, and accepts new ones: ``hand_over``
+    returns whether it has taken them.
+    """
 
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, connection: Service, live_calls: LiveCalls, admission: Admission, grace: float
+        self,
+        clock: IReactorTime,
+        connection: Service,
+        live_calls: LiveCalls,
+        admission: Admission,
+        grace: float,
+        hand_over: Callable[[], Awaitable[bool]],
     ) -> None:
         self._clock = clock
         self._connection = connection
         self._live_calls = live_calls
         self._admission = admission
         self._grace = grace
+        self._hand_over = hand_over
 
     async def stop(self) -> None:
         """See `StopPolicy.stop`."""
+        if len(self._live_calls) and await self._hand_over():
+            self._log.info("another voxrec on this Asterisk has taken over the calls")
+            await DetachAtStop(self._connection, self._live_calls).stop()
+            return
         self._admission.refuse_new_calls()
         if not await self._calls_end_within(self._grace):
             self._log.warn("calls are still live {grace:g} s after the stop began; hanging up", grace=self._grace)

@@ -95,7 +95,7 @@ class Calls:
         self.router.set_log_numbers(settings.log_numbers)
         self.listening.settings = _listening_settings(config)
         self.service.set_stop_policy(
-            _stop_policy(self.env.reactor, config, self.connection, self.live_calls, self.admission)
+            _stop_policy(self.env.reactor, config, self.connection, self.live_calls, self.admission, self.lease)
         )
 
 
@@ -180,7 +180,9 @@ def build_calls(
         session=session,
         lease=lease,
         orphan_sweep=OrphanSweep(reactor, reconciler, lambda: session.version is not None),
-        service=CallService(connection, profiles, _stop_policy(reactor, env.config, connection, live_calls, admission)),
+        service=CallService(
+            connection, profiles, _stop_policy(reactor, env.config, connection, live_calls, admission, lease)
+        ),
     )
 
 
@@ -382,8 +384,13 @@ def _call_settings(
 
 
 def _stop_policy(
-    reactor: Any, config: Config, connection: AsteriskConnection, live_calls: LiveCalls, admission: Admission
+    reactor: Any,
+    config: Config,
+    connection: AsteriskConnection,
+    live_calls: LiveCalls,
+    admission: Admission,
+    lease: ApplicationLease,
 ) -> StopPolicy:
     if config.calls.on_stop == "keep":
         return DetachAtStop(connection, live_calls)
-    return DrainAtStop(reactor, connection, live_calls, admission, config.calls.grace)
+    return DrainAtStop(reactor, connection, live_calls, admission, config.calls.grace, lease.offer)

@@ -135,6 +135,55 @@ class LeaseTests(LeaseTestCase):
         self.successResultOf(acquired)
         second.stop_renewal()
 
+    def offer(self, lease: ApplicationLease) -> Deferred[bool]:
+        return Deferred.fromCoroutine(lease.offer())
+
+    def test_a_standby_takes_a_lease_that_is_offered(self) -> None:
+        first = self.start("a")
+        for phase in range(0, 25, 5):  # of the standby's looks at the lease
+            second = self.make(f"b{phase}")
+            acquired = self.acquire(second)
+            self.pass_time(1 + phase / 100)
+            offered = self.offer(first)
+            self.pass_time(0.7)
+            self.assertTrue(self.successResultOf(offered))
+            self.successResultOf(acquired)
+            self.assertFalse(first.held)
+            first = second
+        self.assertEqual(self.lost, [])
+        first.stop_renewal()
+
+    def test_a_lease_that_is_offered_in_vain_is_kept(self) -> None:
+        """A process without Profiles does not take it."""
+        first = self.start("a")
+        second = self.make("b", has_profiles=lambda: False)
+        acquired = self.acquire(second)
+        self.pass_time(3)
+        offered = self.offer(first)
+        self.pass_time(1.3)
+        self.assertFalse(self.successResultOf(offered))
+        self.pass_time(10)
+        self.assertNoResult(acquired)
+        self.assertTrue(first.held)
+        self.assertFalse(first.was_interrupted)
+        self.assertEqual(self.lost, [])
+        acquired.addErrback(lambda _: None)
+        acquired.cancel()
+
+    def test_a_lease_that_cannot_be_offered_is_kept(self) -> None:
+        lease = self.start("a")
+        self.asterisk.failed = True
+        self.assertFalse(self.successResultOf(self.offer(lease)))
+        self.asterisk.failed = False
+        self.pass_time(1)
+        self.assertTrue(lease.held)
+        self.assertTrue(self.asterisk.values["VOXREC_LEASE_voxrec_1"].startswith("a "))
+
+    def test_a_process_that_does_not_have_the_lease_offers_nothing(self) -> None:
+        self.start("a")
+        self.assertFalse(self.successResultOf(self.offer(self.make("b"))))
+        self.assertTrue(self.asterisk.values["VOXREC_LEASE_voxrec_1"].startswith("a "))
+
     def test_a_process_that_is_not_active_releases_nothing(self) -> None:
         self.start("a")
         second = self.make("b")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from random import random
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -26,9 +27,12 @@ _DECODER_GAP: Final = 0.06  # seconds without a MixMonitor after which a channel
 _ACK_TIMEOUT: Final = 2.0  # seconds, less than the call waits for the recording
 _ACK_INTERVAL: Final = 0.02  # seconds between two questions whether the ACK has arrived
 _CLOSE_INTERVAL: Final = 0.05  # seconds between two looks whether Asterisk has closed the files
-# Seconds in which Asterisk may still execute what was sent on a connection that was lost, or by another process.
-_DOUBT_TIME: Final = 60.0
-TAKEOVER_DOUBT_TIME: Final = 10.0  # shorter, since all calls are taken over at the same time
+_DOUBT_TIME: Final = 60.0  # seconds in which Asterisk may still execute what was sent on a connection that was lost
+# Seconds after a take-over at which it is checked what commands of the former process have done. Each check costs
+# Asterisk two requests for each call, and all calls are taken over at the same time: the checks are few, and each call
+# extends the times by a fraction of its own, up to this one.
+_TAKEOVER_CHECKS: Final = (2.0, 5.0, 10.0)
+_TAKEOVER_SPREAD: Final = 0.5
 _INTERRUPTED: Final = "its MixMonitor has ended; another one continues"
 NOT_OPENED: Final = "Asterisk has not opened the file; its log says why"
 
@@ -46,7 +50,8 @@ class MonitorCore:
     ``muted``: the recording is paused, so that Asterisk was told to write silence, or is not told to start a
     MixMonitor. ``change``: fires when a pause or resumption has its effect that waits for the outcome of a command.
     ``doubtful``: a command without a response may be executed later, and start or unmute a MixMonitor, or mute it.
-    Until ``doubts_end`` it is checked repeatedly whether that has happened.
+    Until ``doubts_end`` it is checked repeatedly whether that has happened: at the ``check_times`` if it is a command
+    of the process that had the call before, otherwise every 2 s.
     ``expected``: the sides whose files Asterisk has opened, or is about to open. ``appends``: the next MixMonitor
     continues the files of another one, whose id was ``former`` on the channel ``former_channel``, if that is known.
     ``recorded``: the duration of these files. ``detached``: another process has the recording now.
@@ -73,6 +78,7 @@ class MonitorCore:
     is_late: bool = False
     doubtful: bool = False
     doubts_end: float = 0.0
+    check_times: tuple[float, ...] = ()
     detached: bool = False
     stop_reported: bool = False
     expected: frozenset[Side] = frozenset()
@@ -252,34 +258,45 @@ class MonitorCore:
         """Whether it is to be checked again what Asterisk does."""
         return self.clock.seconds() < self.doubts_end
 
-    def doubt(self, seconds: float = _DOUBT_TIME) -> None:
-        """Handle that a command without a response may be executed later; check for ``seconds`` whether it was."""
-        self.doubtful = True
-        self.doubts_end = self.clock.seconds() + seconds
+    def doubt(self) -> None:
+        """Handle that a command without a response may be executed later; check for 60 s whether it was."""
+        self.doubtful, self.check_times = True, ()
+        self.doubts_end = self.clock.seconds() + _DOUBT_TIME
+
+    def doubt_former_process(self) -> None:
+        """Handle that commands of the process that had the call before may be executed later; check for 10 s."""
+        now, spread = self.clock.seconds(), 1 + _TAKEOVER_SPREAD * random()  # noqa: S311 - not a secret
+        self.doubtful, self.check_times = True, tuple(now + seconds * spread for seconds in _TAKEOVER_CHECKS)
+        self.doubts_end = self.check_times[-1]
 
     async def verify(self, inputs: MonitorInputs) -> None:
         """Find out whether a MixMonitor of a former AMI session writes both files; if not, another one continues."""
         if await self.commands.files.written(self.recording.id) == frozenset(Side):
-            await self.check(inputs)
+            self.check_later(inputs)
+            await self._confirm(inputs)
             return
         with suppress(VoxrecError):  # it could not open them, or not both
             await self.commands.stop(self.channel, self.monitor)
         inputs.interrupted()
 
     async def check(self, inputs: MonitorInputs) -> None:
-        """Tell Asterisk again whether to record silence, and find out whether it still records.
-
-        Correct what a command that was executed late has done.
-        """
-        monitor = self.monitor
+        """Correct what a command that was executed late has done, and find out whether Asterisk still records."""
         self.check_later(inputs)
-        try:
-            if self.doubts_remain:
+        if self.doubts_remain or self.check_times:
+            try:
                 await self._stop_other()
+            except VoxrecError as error:
+                self._doubt_if_executed(error)
+                return
+        await self._confirm(inputs)
+
+    async def _confirm(self, inputs: MonitorInputs) -> None:
+        """Tell Asterisk again whether to record silence, and find out whether it still records."""
+        monitor = self.monitor
+        try:
             recording = await self.commands.set_muted(self.channel, monitor, muted=self.muted)
         except VoxrecError as error:
-            if _may_be_executed(error):
-                self.doubt()
+            self._doubt_if_executed(error)
             return
         if monitor == self.former:
             return
@@ -287,7 +304,12 @@ class MonitorCore:
             self.report_interruption()
             inputs.interrupted()
         elif not self.doubts_remain:
+            self.check_times = ()
             self.check_timer.cancel()
+
+    def _doubt_if_executed(self, error: VoxrecError) -> None:
+        if _may_be_executed(error):
+            self.doubt()
 
     async def _stop_other(self) -> None:
         """Stop a MixMonitor that was started late: it has no files, but is the one that another process would find."""
@@ -302,8 +324,10 @@ class MonitorCore:
         self.retry_timer.start(_RETRY_INTERVAL, inputs.retry)
 
     def check_later(self, inputs: MonitorInputs) -> None:
-        """Check after 2 s, or earlier if AMI is connected before, that Asterisk records as it is to."""
-        self.check_timer.start(_RETRY_INTERVAL, inputs.retry)
+        """Check later, or when AMI is connected before, that Asterisk records as it is to."""
+        now = self.clock.seconds()
+        delay = next((at - now for at in self.check_times if at > now), _RETRY_INTERVAL)
+        self.check_timer.start(delay, inputs.retry)
 
     def cancel_timers(self) -> None:
         """Repeat nothing: another command or the end follows."""

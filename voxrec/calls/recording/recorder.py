@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from voxrec.ari.client import AriClient
 from voxrec.calls.channels.takeover_state import Pause
 from voxrec.calls.recording.monitor import monitor_machine
-from voxrec.calls.recording.monitor_core import TAKEOVER_DOUBT_TIME, MonitorCore
+from voxrec.calls.recording.monitor_core import MonitorCore
 from voxrec.calls.recording.monitor_inputs import MonitorInputs
 from voxrec.calls.recording.pause import PauseControl
 from voxrec.calls.recording.recording_commands import RecordingCommands
@@ -129,7 +129,7 @@ class Recorder:
         """
         was_paused = self._log.recording.state is RecordingState.PAUSED
         self.log.note("taken-over", by="voxrec")
-        self._core.doubt(TAKEOVER_DOUBT_TIME)
+        self._core.doubt_former_process()
         if pause is not None and not was_paused:
             self.log.change_state(RecordingState.PAUSED, "paused", by="voxrec", detail=pause.behavior)
         elif pause is None and was_paused:

@@ -40,6 +40,7 @@ HEAD_START: Final = 1.0
 _POLL_INTERVAL: Final = 0.25  # seconds between two looks at the lease of another process
 _MARK: Final = "without-profiles"
 _OVERWRITTEN: Final = 4.0  # seconds in which the holder of a lease that was overwritten notices it, and takes it again
+_OFFER_TIME: Final = 0.9  # seconds, in which a process that stands by notices that the lease was released
 _SETTLE_DELAY: Final = 0.1  # seconds in which another process may have written at the same time; the last one wins
 
 
@@ -187,6 +188,37 @@ class ApplicationLease:
     async def _is_held_by_another(self) -> bool:
         value = await self._asterisk.get_global_variable(self._variable)
         return bool(value) and not self._is_own(value)
+
+    async def offer(self) -> bool:
+        """Release the lease, and return whether another voxrec has taken it within a second; otherwise take it again.
+
+        This process remains active meanwhile. Processes without Profiles do not take the lease so early.
+        """
+        if not self.held:
+            return False
+        self.stop_renewal()
+        try:
+            taken = await self._is_taken_if_released()
+        except VoxrecError as error:
+            self._log.debug("the lease of the application could not be offered: {error}", error=error)
+            taken = False
+        if not (taken or self.held):
+            self._renewal.start(RENEW_INTERVAL, now=False)
+        return taken
+
+    async def _is_taken_if_released(self) -> bool:
+        if await self._is_held_by_another():
+            return True
+        await self._asterisk.set_global_variable(self._variable, "")
+        deadline = self._clock.seconds() + _OFFER_TIME
+        while self._clock.seconds() < deadline:
+            await deferLater(self._clock, _SETTLE_DELAY)
+            self._responded_at = self._clock.seconds()
+            if await self._is_held_by_another():
+                return True
+        await self._write()
+        await deferLater(self._clock, _SETTLE_DELAY)
+        return await self._is_held_by_another()
 
     async def release(self) -> None:
         """Let another process take over at once, if this one has the lease."""
