@@ -91,7 +91,7 @@ class StandbyTests(NodesTestCase):
         stopped = Deferred.fromCoroutine(active.stop_voxrec())
         await self.assert_takes_over(standby, 3.0)
         await stopped
-        self.assertEqual(await self.call_once(standby, profile), [], "a new call is refused")
+        self.assertEqual(await self.call_once(active, profile), [200], "a new call is refused")
         await self.assert_recorded(standby, profile)
 
     async def test_the_active_one_hangs_and_returns(self) -> None:
