@@ -86,12 +86,12 @@ class StandbyTests(NodesTestCase):
         """With ``on_stop: end`` calls end only if there is no standby."""
         active = await self.start_node("berlin", calls={"on_stop": "end", "grace": 30})
         standby = await self.start_standby(active)
-        profile = await self.create_profile(active)
+        profile, other = [await self.create_profile(active) for _ in range(2)]
         await self.start_call(active, profile)
         stopped = Deferred.fromCoroutine(active.stop_voxrec())
         await self.assert_takes_over(standby, 3.0)
         await stopped
-        self.assertEqual(await self.call_once(active, profile), [200], "a new call is refused")
+        self.assertEqual(await self.call_once(active, other), [200], "a new call is refused")
         await self.assert_recorded(standby, profile)
 
     async def test_the_active_one_hangs_and_returns(self) -> None:
