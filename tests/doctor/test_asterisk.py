@@ -1,8 +1,10 @@
 """Tests of voxrec.doctor.asterisk: what needs no Asterisk; tests/live/test_doctor.py tests the rest with one."""
 
+from pathlib import Path
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.doctor.asterisk import check_build, check_modules
+from voxrec.doctor.asterisk import check_build, check_modules, check_recording_cache
 from voxrec.doctor.finding import Status
 from voxrec.doctor.http import Reply
 
@@ -45,3 +47,41 @@ class BuildTests(SynchronousTestCase):
             for finding in findings:
                 self.assertIs(finding.status, Status.WARNING)
                 self.assertIn(version, finding.detail)
+
+
+class RecordingCacheTests(SynchronousTestCase):
+    """``cache_record_files`` in asterisk.conf, with which parts of recordings are lost."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        (self.directory / "voxrec").mkdir(parents=True)
+
+    def check(self, text: str) -> Status:
+        (self.directory / "asterisk.conf").write_text(text)
+        return check_recording_cache(self.directory).status
+
+    def test_values(self) -> None:
+        for text, status in {
+            "": Status.OK,
+            "[options]\n;cache_record_files = yes\t; Cache\n": Status.OK,
+            "[options]\ncache_record_files = no\n": Status.OK,
+            "[options]\ncache_record_files = yes\n": Status.FAILED,
+            "[options]\n  Cache_Record_Files=>on ; comment\n": Status.FAILED,
+            "[options]\ncache_record_files = yes\ncache_record_files = no\n": Status.OK,
+        }.items():
+            self.assertIs(self.check(text), status, text)
+
+    def test_included_files(self) -> None:
+        (self.directory / "voxrec" / "asterisk.conf").write_text("cache_record_files = yes\n")
+        for line in (
+            '#include "voxrec/asterisk.conf"',
+            "#include voxrec/*.conf ; all",
+            "#tryinclude <voxrec/asterisk.conf>",
+        ):
+            self.assertIs(self.check(f"[options]\n{line}\n"), Status.FAILED, line)
+        self.assertIs(self.check('#include "/nowhere/asterisk.conf"\n#include "nowhere.conf"\n'), Status.OK)
+
+    def test_a_file_that_cannot_be_read(self) -> None:
+        finding = check_recording_cache(self.directory)
+        self.assertIs(finding.status, Status.SKIPPED)
+        self.assertIn("asterisk.conf", finding.detail)

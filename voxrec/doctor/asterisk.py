@@ -4,6 +4,8 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
+from glob import glob
+from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
@@ -18,6 +20,7 @@ _MODULES: Final = (
     "res_stasis_playback.so", "res_stasis_snoop.so",
 )  # fmt: skip
 _MODULES_OF_LISTENING: Final = ("chan_rtp.so",)
+_TRUE: Final = frozenset(("yes", "true", "y", "t", "1", "on"))  # ast_true
 _CODECS: Final = frozenset(("ulaw", "alaw", "g722"))
 # The contexts of etc/asterisk/extensions.conf, and what they must contain
 _CONTEXTS: Final = {
@@ -50,6 +53,7 @@ def check_asterisk(config: Config) -> Iterator[Finding]:
     version = str(reply.content["system"]["version"])
     yield _check_version(version)
     yield from check_build(version)
+    yield check_recording_cache(Path(client.get_variable("ASTETCDIR") or "/etc/asterisk"))
     yield _check_application(client, config.asterisk.app)
     yield check_modules(client, (*_MODULES, *(_MODULES_OF_LISTENING if config.listening.enabled else ())))
     yield from _check_endpoint(client, config.asterisk.endpoint)
@@ -72,6 +76,11 @@ class _Client:
 
     def get(self, path: str) -> Reply:
         return get(f"{self._settings.url.rstrip('/')}/{path}", self._settings.user, self._settings.password)
+
+    def get_variable(self, name: str) -> str:
+        """Return a global variable, or an empty string."""
+        reply = self.get(f"asterisk/variable?variable={name}")
+        return str(reply.content["value"]) if reply.status == 200 else ""
 
     def get_object(self, kind: str, name: str) -> dict[str, str] | None:
         """Return the attributes of an object of res_pjsip, or None if it does not exist."""
@@ -118,6 +127,37 @@ def check_build(version: str) -> Iterator[Finding]:
             "install Asterisk 18.17, 20.2 or later, or use none of them: recordBeepAtStart false, recordBeepInterval 0,"
             " calls.pause_sound and calls.resume_sound empty, listening.enabled false",
         )
+
+
+def check_recording_cache(directory: Path) -> Finding:
+    """Check that Asterisk writes recordings where they belong; ``directory`` is that of its configuration.
+
+    With ``cache_record_files``, it writes below ``record_cache_dir``, and replaces the file by that when it closes it
+    (``ast_writefile`` and ``filestream_destructor`` in ``main/file.c``): a MixMonitor that continues a file deletes
+    what is in it, and one whose AMI session has ended cannot replace it.
+    """
+    name, option = "recording cache", "cache_record_files"
+    try:
+        lines = list(_read_configuration(directory, "asterisk.conf"))
+    except OSError as error:
+        return skipped(name, f"{error.filename} cannot be read; it must not set {option} = yes")
+    values = [match[1] for line in lines if (match := re.match(rf"\s*{option}\s*=>?\s*(\w+)", line, re.IGNORECASE))]
+    if values and values[-1].lower() in _TRUE:
+        return failed(
+            name,
+            f"{option} is {values[-1]}: recordings are lost that voxrec continues, or during which it connects to AMI",
+            f"set {option} = no in [options] of {directory / 'asterisk.conf'}, and restart Asterisk",
+        )
+    return ok(name, f"{option} is not set to yes")
+
+
+def _read_configuration(directory: Path, file: str) -> Iterator[str]:
+    """Yield the lines of a configuration file, and of the files that it includes directly. Raises OSError."""
+    for line in (directory / file).read_text(errors="replace").splitlines():
+        yield line
+        if included := re.match(r"\s*#(?:try)?include\s+[\"<]?([^\">;]+)", line):
+            for path in sorted(glob(str(directory / included[1].strip()))):
+                yield from Path(path).read_text(errors="replace").splitlines()
 
 
 def _check_application(client: _Client, app: str) -> Finding:
