@@ -156,7 +156,7 @@ def _read_configuration(directory: Path, file: str) -> Iterator[str]:
     for line in (directory / file).read_text(errors="replace").splitlines():
         yield line
         if included := re.match(r"\s*#(?:try)?include\s+[\"<]?([^\">;]+)", line):
-            for path in sorted(glob(str(directory / included[1].strip()))):
+            for path in sorted(glob(str(directory / included[1].strip()))):  # noqa: PTH207 - it may be absolute
                 yield from Path(path).read_text(errors="replace").splitlines()
 
 
