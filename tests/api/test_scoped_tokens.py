@@ -67,6 +67,26 @@ class ScopedTokenTests(RestTestCase):
         self.assertEqual(await self.profiles.get(self.other.id), self.other)
         self.assertEqual(await self.recordings.get(self.other_recording.id), self.other_recording)
 
+    async def test_cursors_of_another_token_or_list_give_no_access(self) -> None:
+        """A cursor is only a position; what a page contains follows from the token and the list."""
+        for _ in range(3):
+            await self.add_recording(profile_id=self.other.id)
+        for path in ("/recordings?limit=1", "/recordings?limit=1&sort=longest", "/profiles?limit=1"):
+            link = (await self.request("GET", path)).headers["link"]
+            cursor = link.partition("cursor=")[2].partition(">")[0]
+            for other_path in (
+                "/recordings?limit=10",
+                "/recordings?limit=10&sort=longest",
+                "/profiles?limit=10",
+                "/audit?",
+            ):
+                with subtest((path, other_path)):
+                    response = await self.request_scoped("GET", f"{other_path}&cursor={cursor}")
+                    self.assertIn(response.status, (200, 403, 422), response.body)
+                    if response.status == 200:
+                        owners = {item.get("profileId", item["id"]) for item in response.json}
+                        self.assertLessEqual(owners, {str(self.own.id)})
+
     async def test_recordings_can_be_created_for_its_profiles_only(self) -> None:
         other = await self.request_scoped("PUT", "/recordings", json={"profileId": str(self.other.id)})
         self.assertEqual((other.status, other.error_fields), (422, ["profileId"]))

@@ -589,6 +589,12 @@ class AccessLogTests(SynchronousTestCase):
         self.assertIn('"http://b/list"', line)
         self.assertNotIn("49305551234", line)
 
+    def test_long_texts_are_abbreviated(self) -> None:
+        (line,) = self.logged_requests(b"/" + b"a" * 9000, b"/" + b"b" * 5000, access_log=True)
+        self.assertIn(f'"PUT /{"a" * 499}... HTTP/1.1"', line)
+        self.assertIn(f'{"b" * 490}..."', line)
+        self.assertLess(len(line), 1500)
+
     def test_the_secret_of_a_link_is_not_logged(self) -> None:
         for path, logged in ((b"/l/geheim/audio", "/l/***/audio"), (b"/%6C/geheim", "/%6C/***"), (b"/list", "/list")):
             (line,) = self.logged_requests(path, access_log=True)

@@ -29,6 +29,7 @@ from voxrec.web.uploads import RefusedBody, UploadFile, body_too_large
 REQUESTS_PER_TURN: Final = 2  # requests that are processed in one iteration of the reactor
 IDLE_TIMEOUT: Final = 60.0  # seconds without data after which a connection is closed, within a request or between two
 _SMALL_BODY: Final = 65_536  # bytes
+_LOGGED_LENGTH: Final = 500  # bytes of a URL, a method and a header in the access log
 _LINK_TOKEN: Final = re.compile(rb"(/(?:l|%6c)/)[^/]+", re.IGNORECASE)  # of an expiring link; as secret as a password
 _DEADLINE_CHECK_INTERVAL: Final = 1.0  # seconds
 
@@ -46,12 +47,15 @@ class _LoggedRequest:
 
     def __init__(self, request: HTTPRequest) -> None:
         self._request = request
-        self.uri = _without_secrets(request.uri)
+        self.uri = _abbreviated(_without_secrets(request.uri))
+        self.method = _abbreviated(request.method)
 
     def getHeader(self, name: bytes) -> bytes | None:
         """Return a header; the referrer is a URL, like that of the request."""
         value = self._request.getHeader(name)
-        return _without_secrets(value) if value is not None and name == b"referer" else value
+        if value is None:
+            return None
+        return _abbreviated(_without_secrets(value) if name == b"referer" else value)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._request, name)
@@ -59,6 +63,11 @@ class _LoggedRequest:
 
 def _without_secrets(url: bytes) -> bytes:
     return _LINK_TOKEN.sub(rb"\1***", url.partition(b"?")[0])
+
+
+def _abbreviated(text: bytes) -> bytes:
+    """Return text of a client cut off, so that it cannot fill the log faster than others."""
+    return text if len(text) <= _LOGGED_LENGTH else text[:_LOGGED_LENGTH] + b"..."
 
 
 class UploadPolicy(Protocol):

@@ -88,6 +88,8 @@ class AudioUploadRoutes:
     async def _upload(self, request: Request) -> Response:
         """Store the audio unchanged. The recording must be `pending`; it is `completed` afterwards.
 
+        `If-Match` names a version of the recording.
+
         The audio has one or two channels, in one of the formats in which it can be downloaded. If it has two, the
         caller is on the left. Its `verdict` is that of a recorded call; the reason `truncated` means that the file ends
         before the end of its audio, or that it is shorter than the time from `startedAt` to `endedAt`.

@@ -145,7 +145,7 @@ class PromptRoutes:
         return Response(206, {**headers, "Content-Range": sent.content_range}, content)
 
     async def _upload_audio(self, request: Request) -> Response:
-        """Earlier audio is replaced. New calls use the new audio."""
+        """Earlier audio is replaced. New calls use the new audio. `If-Match` names a version of the prompt."""
         upload: Upload = request.body
         _REPRESENTATION.require_version(request, await self._prompts.get(request.id))
         audio, duration = await self._defer_to_thread(_read_audio, upload.path)
@@ -159,7 +159,7 @@ class PromptRoutes:
         return touched(msgspec.structs.replace(current, duration=duration), self._now)
 
     async def _delete_audio(self, request: Request) -> Response:
-        """The audio of a prompt that a profile uses cannot be deleted."""
+        """The audio of a prompt that a profile uses cannot be deleted. `If-Match` names a version of the prompt."""
         await self._prompts.delete_audio(request.id, partial(self._without_audio, request))
         return no_content()
 
