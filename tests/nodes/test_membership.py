@@ -11,6 +11,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from tests.database import DatabaseTestCase, until
 from tests.store.test_nodes import call
+from voxrec.deferreds import gather
 from voxrec.model import Call, CallState, EventType, NodeStatus
 from voxrec.nodes import former_instance as module
 from voxrec.nodes.call_directory import CallDirectory
@@ -156,6 +157,22 @@ class MembershipTests(MembershipTestCase):
         await first.stopService()
         await self.beat(second)
         self.assertTrue(second.active)
+
+    async def test_two_processes_with_one_name_that_start_at_the_same_time(self) -> None:
+        """Exactly one gets it, and the other one does nothing that needs the disk."""
+        both = await gather(self.start(), self.start())
+        self.assertEqual(sorted(each.active for each in both), [False, True])
+        for _ in range(5):
+            await self.beat(*both)
+        self.assertEqual(sorted(each.registered for each in both), [False, True])
+        self.assertEqual(self.changes, ["berlin active=True"])
+
+    async def test_two_nodes_that_start_at_the_same_time(self) -> None:
+        """Each knows the other one after the next heartbeat at the latest."""
+        both = await gather(self.start(), self.start("munich", self.make_directory()))
+        await self.beat(*both)
+        self.assertEqual([[node.name for node in each.peers] for each in both], [["munich"], ["berlin"]])
+        self.assertEqual([(each.active, each.alone) for each in both], [(True, False), (True, False)])
 
     async def test_a_standby_waits_for_the_name_without_an_error(self) -> None:
         first = await self.start()

@@ -1,7 +1,7 @@
 """Tests of voxrec.store.nodes."""
 
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -158,6 +158,17 @@ class CallTests(NodesTestCase):
         self.assertEqual([each.state for each in await self.nodes.calls_of_others("munich")], [CallState.LOST])
         self.assertEqual(await self.nodes.node_of_call(live.id), Owner("berlin", alive=False))
         self.assertTrue(await self.reserve(maximum=1))
+
+    async def test_a_call_of_a_node_whose_clock_is_a_minute_fast_or_slow(self) -> None:
+        """Whether the node reports, and whether its call counts, does not depend on its clock; an age is at least 0."""
+        now = datetime.now(UTC)
+        fast, slow = (call(started_at=now + timedelta(seconds=offset)) for offset in (60, -60))
+        await self.nodes.store_calls("berlin", [fast, slow], [])
+        found = {each.id: each for each in await self.nodes.calls_of_others("munich")}
+        self.assertEqual({each.state for each in found.values()}, {CallState.TALKING})
+        self.assertEqual(found[fast.id].age, 0.0)
+        self.assertApproximates(found[slow.id].age, 60.0, 30.0)
+        self.assertFalse(await self.reserve(maximum=2))
 
     async def reserve(
         self,

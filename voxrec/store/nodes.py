@@ -205,6 +205,7 @@ def _call(data: Mapping[str, Any], alive: bool, now: datetime) -> Call:
     call = msgspec.convert(data, Call)
     return msgspec.structs.replace(
         call,
-        age=round((now.astimezone(UTC) - call.started_at).total_seconds(), 3),
+        # the clock of the other node, which began the call, may be fast
+        age=max(0.0, round((now.astimezone(UTC) - call.started_at).total_seconds(), 3)),
         state=call.state if alive else CallState.LOST,
     )
