@@ -12,10 +12,9 @@ snapshots are therefore kept for that time after they were applied, and `Recordi
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, ParamSpec, Protocol, TypeVar
+from typing import Final, ParamSpec, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -33,9 +32,9 @@ from twisted.python.threadpool import ThreadPool
 from voxrec.deferreds import Backoff, MinimumInterval, SingleFlight
 from voxrec.errors import StoreUnavailable
 from voxrec.journal.batches import batches
-from voxrec.journal.recording_id import recording_id_of
 from voxrec.journal.rejected import RejectedLines
 from voxrec.journal.segments import Line, Segments
+from voxrec.journal.snapshots import SnapshotStore, decode_snapshot, latest_snapshots
 from voxrec.model import Job, Recording
 from voxrec.postgres.errors import describe_error
 from voxrec.postgres.pool import Pool
@@ -51,13 +50,6 @@ _APPLY_INTERVAL: Final = 0.1  # seconds between two statements, unless PostgreSQ
 _SAVE_DELAY: Final = 1.0  # seconds after applying a line until the position is saved
 _FLUSH_TIMEOUT: Final = 10.0  # seconds that stopService waits for the disk, and for PostgreSQL
 _RETRY_BACKOFF: Final = Backoff(first=0.16, limit=5.0, factor=1.6, jitter=0.0)
-
-
-class SnapshotStore(Protocol):
-    """Where snapshots are applied: `voxrec.store.recordings.Recordings`."""
-
-    async def record(self, *snapshots: Recording, claim_limit: int, lease: timedelta) -> list[Job]:
-        """Store snapshots, and return the FINISH jobs that were claimed with them."""
 
 
 class RecordingJournal(Service):
@@ -183,16 +175,10 @@ class RecordingJournal(Service):
 
         It is for the time in which PostgreSQL, which has them all, is not available. Raises OSError.
         """
-        return await self._defer_to_thread(self._latest, frozenset(recording_ids)) if self._is_open else {}
-
-    def _latest(self, recording_ids: frozenset[UUID]) -> Mapping[UUID, Recording]:
-        lines = ((recording_id_of(text), text) for text in self._segments.lines())
-        last = {recording_id: text for recording_id, text in lines if recording_id in recording_ids}
-        snapshots = []
-        for text in last.values():
-            with suppress(msgspec.DecodeError, UnicodeDecodeError):  # it is reported when it is applied
-                snapshots.append(self._decode(text))
-        return {snapshot.id: snapshot for snapshot in snapshots}
+        if not self._is_open:
+            return {}
+        wanted = frozenset(recording_ids)
+        return await self._defer_to_thread(lambda: latest_snapshots(self._segments.lines(), wanted, self._node))
 
     async def replay(self) -> None:
         """Apply all snapshots again that are kept, and wait until that is done or the journal stops.
@@ -369,15 +355,10 @@ class RecordingJournal(Service):
         return True
 
     async def _record(self, batch: Sequence[Line]) -> None:
-        snapshots = [self._decode(line.text) for line in batch]
+        snapshots = [decode_snapshot(line.text, self._node) for line in batch]
         by_id = {snapshot.id: snapshot for snapshot in snapshots}
         for job in await self._recordings.record(*snapshots, claim_limit=self._available_slots(), lease=self._lease):
             self._on_claimed(job, by_id[job.recording_id])
-
-    def _decode(self, text: bytes) -> Recording:
-        snapshot = msgspec.json.decode(text, type=Recording)
-        # an earlier version wrote the line, or began the call
-        return snapshot if snapshot.node else msgspec.structs.replace(snapshot, node=self._node)
 
     async def _reject(self, line: Line, error: Exception) -> bool:
         path = await self._defer_to_thread(self.rejected_lines.add, line.text)

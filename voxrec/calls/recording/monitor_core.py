@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from random import random
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -13,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from voxrec.calls.channels.steps import is_channel_gone
+from voxrec.calls.recording.doubts import Doubts
 from voxrec.calls.recording.monitor_inputs import MonitorInputs
 from voxrec.calls.recording.polling import Polling
 from voxrec.calls.recording.recording_commands import RecordingCommands
@@ -27,12 +27,6 @@ _DECODER_GAP: Final = 0.06  # seconds without a MixMonitor after which a channel
 _ACK_TIMEOUT: Final = 2.0  # seconds, less than the call waits for the recording
 _ACK_INTERVAL: Final = 0.02  # seconds between two questions whether the ACK has arrived
 _CLOSE_INTERVAL: Final = 0.05  # seconds between two looks whether Asterisk has closed the files
-_DOUBT_TIME: Final = 60.0  # seconds in which Asterisk may still execute what was sent on a connection that was lost
-# Seconds after a take-over at which it is checked what commands of the former process have done. Each check costs
-# Asterisk two requests for each call, and all calls are taken over at the same time: the checks are few, and each call
-# extends the times by a fraction of its own, up to this one.
-_TAKEOVER_CHECKS: Final = (2.0, 5.0, 10.0)
-_TAKEOVER_SPREAD: Final = 0.5
 _INTERRUPTED: Final = "its MixMonitor has ended; another one continues"
 NOT_OPENED: Final = "Asterisk has not opened the file; its log says why"
 
@@ -49,9 +43,7 @@ class MonitorCore:
 
     ``muted``: the recording is paused, so that Asterisk was told to write silence, or is not told to start a
     MixMonitor. ``change``: fires when a pause or resumption has its effect that waits for the outcome of a command.
-    ``doubtful``: a command without a response may be executed later, and start or unmute a MixMonitor, or mute it.
-    Until ``doubts_end`` it is checked repeatedly whether that has happened: at the ``check_times`` if it is a command
-    of the process that had the call before, otherwise every 2 s.
+    ``doubts``: whether a command without a response may be executed later; while they remain, it is checked repeatedly.
     ``expected``: the sides whose files Asterisk has opened, or is about to open. ``appends``: the next MixMonitor
     continues the files of another one, whose id was ``former`` on the channel ``former_channel``, if that is known.
     ``recorded``: the duration of these files. ``detached``: another process has the recording now.
@@ -76,12 +68,10 @@ class MonitorCore:
     muted: bool = False
     change: Deferred[None] | None = None
     is_late: bool = False
-    doubtful: bool = False
-    doubts_end: float = 0.0
-    check_times: tuple[float, ...] = ()
     detached: bool = False
     stop_reported: bool = False
     expected: frozenset[Side] = frozenset()
+    doubts: Doubts = field(init=False)
     polling: Polling = field(init=False)
     retry_timer: Deadline = field(init=False)
     check_timer: Deadline = field(init=False)
@@ -89,6 +79,7 @@ class MonitorCore:
     log = Logger()
 
     def __post_init__(self) -> None:
+        self.doubts = Doubts(self.clock)
         self.polling = Polling(self.clock)
         self.retry_timer = Deadline(self.clock)
         self.check_timer = Deadline(self.clock)
@@ -187,7 +178,7 @@ class MonitorCore:
         except VoxrecError as error:
             self.check_later(inputs)
             if _may_be_executed(error):
-                self.doubt()
+                self.doubts.begin()
                 if not muted:
                     self.report_failure(None, error.detail)
                     return True
@@ -228,7 +219,7 @@ class MonitorCore:
         """
         if self.change is None:
             return
-        if self.muted and self.doubtful:
+        if self.muted and self.doubts.exist:
             if failure is not None:
                 self.fail_change(failure)
             else:
@@ -253,22 +244,6 @@ class MonitorCore:
         detail = f"Recording {self.recording.id} cannot be changed: Asterisk does not record the call now."
         return Conflict(detail, reason=ProblemReason.NOT_RECORDED_NOW)
 
-    @property
-    def doubts_remain(self) -> bool:
-        """Whether it is to be checked again what Asterisk does."""
-        return self.clock.seconds() < self.doubts_end
-
-    def doubt(self) -> None:
-        """Handle that a command without a response may be executed later; check for 60 s whether it was."""
-        self.doubtful, self.check_times = True, ()
-        self.doubts_end = self.clock.seconds() + _DOUBT_TIME
-
-    def doubt_former_process(self) -> None:
-        """Handle that commands of the process that had the call before may be executed later; check for 10 s."""
-        now, spread = self.clock.seconds(), 1 + _TAKEOVER_SPREAD * random()  # noqa: S311 - not a secret
-        self.doubtful, self.check_times = True, tuple(now + seconds * spread for seconds in _TAKEOVER_CHECKS)
-        self.doubts_end = self.check_times[-1]
-
     async def verify(self, inputs: MonitorInputs) -> None:
         """Find out whether a MixMonitor of a former AMI session writes both files; if not, another one continues."""
         if await self.commands.files.written(self.recording.id) == frozenset(Side):
@@ -282,7 +257,7 @@ class MonitorCore:
     async def check(self, inputs: MonitorInputs) -> None:
         """Correct what a command that was executed late has done, and find out whether Asterisk still records."""
         self.check_later(inputs)
-        if self.doubts_remain or self.check_times:
+        if self.doubts.to_be_checked:
             try:
                 await self._stop_other()
             except VoxrecError as error:
@@ -303,13 +278,13 @@ class MonitorCore:
         if not recording:
             self.report_interruption()
             inputs.interrupted()
-        elif not self.doubts_remain:
-            self.check_times = ()
+        elif not self.doubts.remain:
+            self.doubts.checked()
             self.check_timer.cancel()
 
     def _doubt_if_executed(self, error: VoxrecError) -> None:
         if _may_be_executed(error):
-            self.doubt()
+            self.doubts.begin()
 
     async def _stop_other(self) -> None:
         """Stop a MixMonitor that was started late: it has no files, but is the one that another process would find."""
@@ -325,9 +300,7 @@ class MonitorCore:
 
     def check_later(self, inputs: MonitorInputs) -> None:
         """Check later, or when AMI is connected before, that Asterisk records as it is to."""
-        now = self.clock.seconds()
-        delay = next((at - now for at in self.check_times if at > now), _RETRY_INTERVAL)
-        self.check_timer.start(delay, inputs.retry)
+        self.check_timer.start(self.doubts.next_check, inputs.retry)
 
     def cancel_timers(self) -> None:
         """Repeat nothing: another command or the end follows."""

@@ -14,7 +14,7 @@ def mute(inputs: MonitorInputs, core: MonitorCore, changed: Deferred[None]) -> N
 
     If a command that is executed later could undo it, the MixMonitor is stopped instead.
     """
-    if core.doubtful:
+    if core.doubts.exist:
         core.request_change(changed, muted=True)
         inputs.renew()
     else:

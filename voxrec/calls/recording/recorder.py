@@ -129,7 +129,7 @@ class Recorder:
         """
         was_paused = self._log.recording.state is RecordingState.PAUSED
         self.log.note("taken-over", by="voxrec")
-        self._core.doubt_former_process()
+        self._core.doubts.begin_after_takeover()
         if pause is not None and not was_paused:
             self.log.change_state(RecordingState.PAUSED, "paused", by="voxrec", detail=pause.behavior)
         elif pause is None and was_paused:

@@ -51,7 +51,7 @@ def add_start(states: MonitorStates) -> None:
     def begun(inputs: MonitorInputs, core: MonitorCore, monitor: str) -> None:
         core.monitor, core.expected = monitor, frozenset(Side)
         core.watch_creation(inputs)
-        if core.doubts_remain:
+        if core.doubts.remain:
             core.check_later(inputs)
         Deferred.fromCoroutine(core.carry_out_change(inputs))
 
@@ -100,7 +100,7 @@ def add_outages(states: MonitorStates) -> None:
     @pep614(states.locating.upon(MonitorInputs.unavailable).to(states.uncertain))
     @pep614(states.locating.upon(MonitorInputs.unsent).to(states.uncertain))
     def wait_for_outcome(inputs: MonitorInputs, core: MonitorCore, failure: Failure) -> None:
-        core.doubt()
+        core.doubts.begin()
         core.monitor = ""
         core.report_delay(failure)
         core.started()
