@@ -1,5 +1,6 @@
 """Tests of voxrec.service. tests/live/test_daemon.py starts and stops the whole daemon."""
 
+import errno
 import io
 import os
 import sys
@@ -208,6 +209,22 @@ class VoxrecTests(SynchronousTestCase):
             self.assertEqual(ended.code, os.EX_CONFIG)
             self.assertEqual(logs[-1]["directory"], directory)
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_after_a_full_or_read_only_file_system_systemd_restarts_the_process(self) -> None:
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            error = OSError(number, os.strerror(number), str(self.data_directory))
+
+            def fail(*_: object, error: OSError = error) -> Service:
+                raise error
+
+            self.patch(service, "make_directory", fail)
+            daemon = self.daemon(fail)
+            with capturedLogs() as logs:
+                ended = self.assertRaises(SystemExit, daemon.privilegedStartService)
+                daemon.startService()
+            self.assertEqual(ended.code, os.EX_TEMPFAIL)
+            self.assertEqual(logs[0]["reason"], os.strerror(number))
+            self.assertEqual(self.reactor.triggers.pop(), ("after", "shutdown", os._exit, os.EX_TEMPFAIL))
 
     def test_an_error_of_the_operating_system_at_the_start_is_a_message_without_a_traceback(self) -> None:
         def fail(*_: object) -> Service:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from string import Formatter
-from typing import Any, Final, Literal, TextIO, TypeAlias
+from typing import Any, Final, Literal, Protocol, TextIO, TypeAlias
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, formatEvent
 from zope.interface import implementer
@@ -31,6 +31,16 @@ _PRIORITIES: Final = {
 }
 
 
+class Stream(Protocol):
+    """What the log is written to."""
+
+    def write(self, text: str, /) -> object:
+        """Write text."""
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+
+
 @implementer(ILogObserver)
 class LogOutput:
     """A log observer that writes each event of at least ``level`` to ``stream``.
@@ -42,7 +52,7 @@ class LogOutput:
 
     def __init__(
         self,
-        stream: TextIO,
+        stream: Stream,
         *,
         level: LevelName = "info",
         log_format: LogFormat = "text",

@@ -1,10 +1,11 @@
 """The daemon: the embedded PostgreSQL, if it is used, and the gateway above it."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import txaio
 from twisted.application.service import Service
@@ -26,6 +27,9 @@ from voxrec.log_output import LogOutput
 from voxrec.postgres.embedded import EmbeddedPostgres
 from voxrec.service_tree import RETRY_BACKOFF, SequentialMultiService
 from voxrec.systemd import sd_notify, sd_notify_reloading, watchdog_interval
+
+_TEMPORARY: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENFILE, errno.ENOMEM))
+"""Errors of the operating system that end without a change of the installation, such as a full disk."""
 
 
 class DatabaseServer(Service):
@@ -147,7 +151,8 @@ class Voxrec(SequentialMultiService):
         """Create the data directory, and the archive if it is in the data directory.
 
         A configured archive directory is not created: if it is missing, its file system is probably not mounted. If the
-        data directory is not writable, the process ends with status 78 (EX_CONFIG).
+        data directory is not writable, the process ends with status 78 (EX_CONFIG), or, because its file system is full
+        or read-only, with 75 (EX_TEMPFAIL).
         """
         super().privilegedStartService()
         data_directory = Path(self._config.data_directory)
@@ -161,19 +166,19 @@ class Voxrec(SequentialMultiService):
         except OSError as error:
             reason = error.strerror or str(error)
             self._log.critical(
-                "voxrec cannot start: data_directory {directory} is not writable: {reason}. Make the user "
-                "with id {user} its owner, or add it to ReadWritePaths= of the unit",
+                "voxrec cannot start: data_directory {directory} is not writable: {reason}. Free space "
+                "there, make the user with id {user} its owner, or add it to ReadWritePaths= of the unit",
                 directory=data_directory,
                 reason=reason,
                 user=os.geteuid(),
             )
-            raise SystemExit(os.EX_CONFIG) from error
+            raise SystemExit(_exit_status(error)) from error
 
     def startService(self) -> Deferred[None]:
         """Start everything.
 
         After an error that a retry cannot resolve, the process stops with status 78 (EX_CONFIG), with which systemd
-        does not restart it.
+        does not restart it; if that is a full or read-only file system, with 75 (EX_TEMPFAIL), with which it does.
         """
         self._start_watchdog()
         starting = super().startService()
@@ -208,8 +213,13 @@ class Voxrec(SequentialMultiService):
         else:
             self._log.failure("voxrec cannot start; stopping", failure)
         # twistd exits with 0 in any case; the services that were started are stopped first
-        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, os.EX_CONFIG)
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, _exit_status(failure.value))
         self._reactor.stop()
+
+
+def _exit_status(error: BaseException) -> int:
+    """Return the status with which an error at the start ends the process: systemd restarts it unless that is 78."""
+    return os.EX_TEMPFAIL if isinstance(error, OSError) and error.errno in _TEMPORARY else os.EX_CONFIG
 
 
 def _silence_libraries() -> None:

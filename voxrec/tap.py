@@ -11,12 +11,12 @@ from typing import Any, cast
 
 from twisted.application.service import IService
 from twisted.python import usage
-from twisted.python.logfile import LogFile
 
 from voxrec import config
 from voxrec.clock import use_monotonic_timers
 from voxrec.errors import ConfigError
 from voxrec.interpreter_tuning import garbage_collection_paused
+from voxrec.log_file import LogFile
 from voxrec.log_output import LogOutput, is_journal
 
 _DAEMON_LOG_FILE = "twistd.log"  # twistd's default
@@ -70,13 +70,13 @@ def _build_log_output(settings: config.Log, twistd_options: Mapping[str, Any], n
         return LogOutput(
             sys.stdout, level=settings.level, log_format=settings.format, journal=is_journal(sys.stdout), node=node
         )
-    log_file = LogFile.fromFullPath(file or _DAEMON_LOG_FILE)
-    _rotate_on_sigusr1(log_file)
+    log_file = LogFile(Path(file or _DAEMON_LOG_FILE))
+    _reopen_on_sigusr1(log_file)
     return LogOutput(log_file, level=settings.level, log_format=settings.format, node=node)
 
 
-def _rotate_on_sigusr1(log_file: LogFile) -> None:
-    """Rotate the file when SIGUSR1 arrives, as twistd does."""
+def _reopen_on_sigusr1(log_file: LogFile) -> None:
+    """Open the file again when SIGUSR1 arrives, after logrotate has renamed it."""
     from twisted.internet import reactor
 
-    signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(log_file.rotate))  # type: ignore[attr-defined]
+    signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(log_file.reopen))  # type: ignore[attr-defined]
