@@ -11,22 +11,23 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 
-def make_pem(*hosts: str) -> tuple[bytes, bytes]:
+def make_pem(*hosts: str, expires_in: timedelta = timedelta(hours=1)) -> tuple[bytes, bytes]:
     """Return a private key and its self-signed certificate for host names and IP addresses, both in PEM.
 
-    The certificate is valid for an hour, and a certificate authority of itself only.
+    The certificate is a certificate authority of itself only, and valid from an hour before the earlier of now and its
+    expiry.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, hosts[0])])
-    now = datetime.now(UTC)
+    expiry = datetime.now(UTC) + expires_in
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
+        .not_valid_before(min(expiry, datetime.now(UTC)) - timedelta(hours=1))
+        .not_valid_after(expiry)
         .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())

@@ -55,6 +55,7 @@ LEVELS: Final[Levels] = (
         "retry_after",
         "loopback",
         "files",
+        "log_file",
         "log_output",
         "deferreds",
         "sanitize",

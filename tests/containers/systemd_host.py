@@ -22,27 +22,47 @@ for group in /tmp/cgroup/systemd-host-*; do
         find "$group" -depth -type d -exec rmdir {} + 2> /dev/null || true
 done
 """
-# Gives the new host a control group of its own, which systemd takes for the root of all. The arguments: the working
-# container of buildah and the file for /etc/hosts. unshare stays the parent of process 1, and ends with the test.
-_RUN_SCRIPT: Final = (
-    f"""\
-set -e
-{_CLEAN_SCRIPT}"""
-    + """\
+# Gives the new host a control group of its own, which systemd takes for the root of all.
+_CGROUP_SCRIPT: Final = (
+    f"set -e\n{_CLEAN_SCRIPT}"
+    """\
 mkdir "/tmp/cgroup/systemd-host-$$"
 echo $$ > "/tmp/cgroup/systemd-host-$$/cgroup.procs"
 umount /tmp/cgroup
-root=$(@BUILDAH@ mount "$1")
-exec setpriv --pdeathsig KILL -- unshare --mount --pid --uts --ipc --cgroup --fork --kill-child=KILL -- \
-    sh -c "$0" systemd-host "$root" "$2"
 """
 )
+_UNSHARE: Final = "unshare --mount --pid --uts --ipc --cgroup --fork --kill-child=KILL --"
+# The arguments: the working container of buildah and the file for /etc/hosts. unshare stays the parent of process 1,
+# and ends with the test.
+_RUN_SCRIPT: Final = f"""\
+{_CGROUP_SCRIPT}
+root=$(@BUILDAH@ mount "$1")
+exec setpriv --pdeathsig KILL -- {_UNSHARE} sh -c "$0" systemd-host "$root" "$2" \\
+    /lib/systemd/systemd --system --log-target=console --show-status=false
+"""
+# Does all that with a root file system that consists of the programs of this machine, and runs one of them.
+_PROBE_SCRIPT: Final = f"""\
+mount -t tmpfs tmpfs /tmp
+{_CGROUP_SCRIPT}
+mkdir -p /tmp/root/etc /tmp/root/tmp
+touch /tmp/hosts /tmp/root/etc/hosts
+for name in bin lib lib32 lib64 sbin usr; do
+    if [ -L /$name ]; then
+        cp -P /$name /tmp/root/
+    elif [ -d /$name ]; then
+        mkdir /tmp/root/$name
+        mount --rbind /$name /tmp/root/$name
+    fi
+done
+exec {_UNSHARE} sh -c "$0" systemd-host /tmp/root /tmp/hosts true
+"""
 # What systemd expects of a container (https://systemd.io/CONTAINER_INTERFACE): proc, sys, dev, run and its own cgroup.
 _BOOT_SCRIPT: Final = """\
 set -e
 root=$1 hosts=$2
+shift 2
 mount --make-rprivate /
-mount --bind "$root" "$root"
+mount --rbind "$root" "$root"
 mkdir -p "$root/sys" "$root/proc" "$root/dev" "$root/run"
 mount --bind "$hosts" "$root/etc/hosts"
 mount -t proc proc "$root/proc"
@@ -67,8 +87,7 @@ cd "$root"
 mkdir -p .host
 pivot_root . .host
 umount -l /.host
-exec env --ignore-environment container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin \
-    /lib/systemd/systemd --system --log-target=console --show-status=false
+exec env --ignore-environment container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
 """
 # The files of the test are not visible inside, so bodies are sent through the standard input.
 _REQUEST: Final = """\
@@ -85,13 +104,23 @@ sys.stdout.buffer.write(b'%d\\n' % a.status + a.read())
 
 
 def reason_to_skip() -> str:
-    """Return why systemd cannot run in namespaces on this machine, or an empty string."""
+    """Return why systemd cannot run in namespaces on this machine, or an empty string.
+
+    It does what booting a host does, except starting systemd, because there are many reasons: a capability or a system
+    call that a container denies, no cgroup v2, a control group that is read-only, a /proc that is masked.
+    """
     if reason := tools.reason_to_skip():
         return reason
-    mounting = subprocess.run(
-        ["unshare", "--mount", "--", "mount", "-t", "cgroup2", "cgroup2", "/mnt"], capture_output=True, check=False
+    done = subprocess.run(
+        ["unshare", "--mount", "--", "sh", "-c", _PROBE_SCRIPT, _BOOT_SCRIPT],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
+        check=False,
     )
-    return "root may not mount cgroup2 in this container; run it privileged" if mounting.returncode else ""
+    if not done.returncode:
+        return ""
+    return f"systemd cannot run in namespaces here, run it privileged, with cgroup v2: {done.stderr.strip()}"
 
 
 class SystemdHost:

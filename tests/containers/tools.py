@@ -15,6 +15,7 @@ from configparser import ConfigParser
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, TextIO
 from urllib.parse import urlsplit
 
@@ -53,12 +54,36 @@ exec chroot "$root" setpriv --pdeathsig KILL -- "$@"
 """
 
 
+_OVERLAY_SCRIPT: Final = """\
+cd "$0"
+mkdir lower upper work merged
+mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay merged
+"""
+
+
 def reason_to_skip() -> str:
     """Return why images cannot be built on this machine, or an empty string."""
     if os.geteuid() != 0:
         return "building and running the images needs root (CI has it); run the tests of containers as root"
-    mounting = subprocess.run(["unshare", "--mount", "--net", "--pid", "--fork", "true"], check=False)
-    return "root may not create namespaces in this container; run it privileged" if mounting.returncode else ""
+    if problem := _error_of("unshare", "--mount", "--net", "--pid", "--fork", "true"):
+        return f"root may not create namespaces in this container, run it privileged: {problem}"
+    with TemporaryDirectory(dir=_storage_directory() / "tmp") as directory:
+        if problem := _error_of("unshare", "--mount", "sh", "-ec", _OVERLAY_SCRIPT, directory):
+            return f"images cannot be mounted in the cache directory, use one that is no overlay: {problem}"
+    return ""
+
+
+def _error_of(*command: str) -> str:
+    """Run a command; return the errors that it prints if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stderr.strip() or f"status {done.returncode}") if done.returncode else ""
+
+
+def _storage_directory() -> Path:
+    """Return the directory of the images, which is created with its subdirectory for temporary files."""
+    storage = cache_directory().with_name("containers")
+    (storage / "tmp").mkdir(parents=True, exist_ok=True)
+    return storage
 
 
 def report_progress(line: str) -> None:
@@ -68,9 +93,7 @@ def report_progress(line: str) -> None:
 
 def tools_command(*program: str) -> list[str]:
     """Return the command that runs a program in the root file system of the tools; it keeps its process id."""
-    storage = cache_directory().with_name("containers")
-    storage.mkdir(parents=True, exist_ok=True)
-    (storage / "tmp").mkdir(exist_ok=True)
+    storage = _storage_directory()
     root = ensure_rootfs(TOOLS, report_progress)
     return [
         *("unshare", "--mount", "--", "sh", "-c", _ENTER_SCRIPT, "container-tools", str(root), str(storage)),
@@ -205,7 +228,7 @@ def pip_configuration() -> Iterator[Sequence[str]]:
         section, _, key = name.rpartition(".")
         if section == ":env:" or key not in configuration["global"]:
             configuration["global"][key] = "\n".join(words)
-    file = cache_directory().with_name("containers") / "tmp" / f"pip.conf.{os.getpid()}"
+    file = _storage_directory() / "tmp" / f"pip.conf.{os.getpid()}"
     with file.open("w") as output:
         configuration.write(output)
     try:

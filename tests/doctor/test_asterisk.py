@@ -4,7 +4,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from voxrec.doctor.asterisk import check_build, check_modules, check_recording_cache
+from voxrec.doctor.asterisk import check_build, check_codecs, check_modules, check_recording_cache
 from voxrec.doctor.finding import Status
 from voxrec.doctor.http import Reply
 
@@ -13,7 +13,11 @@ class FakeAri:
     """An Asterisk with some modules, one of which does not run."""
 
     def get(self, path: str) -> Reply:
-        states = {"asterisk/modules/chan_pjsip.so": "Running", "asterisk/modules/chan_rtp.so": "Not Running"}
+        states = {
+            "asterisk/modules/chan_pjsip.so": "Running",
+            "asterisk/modules/chan_rtp.so": "Not Running",
+            "asterisk/modules/codec_ulaw.so": "Running",
+        }
         return Reply(200, {"status": states[path]}) if path in states else Reply(404, None)
 
 
@@ -23,6 +27,13 @@ class ModuleTests(SynchronousTestCase):
         missing = check_modules(FakeAri(), ("chan_pjsip.so", "chan_rtp.so", "res_stasis_snoop.so"))
         self.assertIs(missing.status, Status.FAILED)
         self.assertIn("chan_rtp.so, res_stasis_snoop.so", missing.detail)
+
+    def test_codecs(self) -> None:
+        self.assertIs(check_codecs(FakeAri(), "trunk", ["ulaw", "h264"]).status, Status.OK)
+        for codecs, words in ((["ulaw", "alaw"], "not running: codec_alaw.so"), (["gsm"], "allow is ['gsm']")):
+            finding = check_codecs(FakeAri(), "trunk", codecs)
+            self.assertIs(finding.status, Status.FAILED)
+            self.assertIn(words, finding.detail)
 
 
 class BuildTests(SynchronousTestCase):

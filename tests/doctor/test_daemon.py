@@ -3,13 +3,14 @@
 import socket
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
+from typing import ClassVar
 
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.subtest import subtest
-from voxrec.config import Config, Rest
-from voxrec.doctor.daemon import check_daemon
+from voxrec.config import Config, Rest, parse
+from voxrec.doctor.daemon import check_daemon, check_unit_settings
 from voxrec.doctor.finding import Status
 
 
@@ -50,3 +51,40 @@ class DaemonTests(SynchronousTestCase):
         failed, free = self.findings(rf"tcp:{port}:interface=\:\:1")
         self.assertIn(f"REST does not respond at http://[::1]:{port}: ", failed[1])
         self.assertEqual(free, (Status.OK, f"::1:{port} is free"))
+
+
+class UnitTests(SynchronousTestCase):
+    PROPERTIES: ClassVar = {
+        "NeedDaemonReload": "no",
+        "ProtectSystem": "strict",
+        "ProtectHome": "yes",
+        "ReadWritePaths": "/var/spool/asterisk/recording -/srv/optional",
+        "StateDirectory": "voxrec",
+    }
+
+    def check(self, settings: str = "{}", **changes: str) -> list[str]:
+        findings = [*check_unit_settings({**self.PROPERTIES, **changes}, parse(settings))]
+        return [f"{finding.check}: {finding.detail} {finding.remedy}" for finding in findings]
+
+    def test_the_shipped_settings(self) -> None:
+        self.assertEqual(self.check(), [])
+        self.assertEqual(self.check("archive: {directory: /srv/optional/archive}"), [])
+
+    def test_directories_that_the_unit_does_not_let_voxrec_write_to(self) -> None:
+        for settings, words in (
+            ("archive: {directory: /srv/archive}", "unit archive.directory: "),
+            ("asterisk: {recordings: /var/spool/asterisk}", "unit asterisk.recordings: "),
+            ("asterisk: {sounds: /usr/share/asterisk/sounds}", "unit asterisk.sounds: "),
+        ):
+            (finding,) = self.check(settings)
+            self.assertIn(words, finding)
+            self.assertIn("[Service] ReadWritePaths=/", finding)
+            self.assertEqual(self.check(settings, ProtectSystem="full"), [])
+
+    def test_a_directory_that_the_unit_hides(self) -> None:
+        (finding,) = self.check("archive: {directory: /home/archive}", ReadWritePaths="/home /var/spool")
+        self.assertIn("ProtectHome=, which hides /home/archive", finding)
+
+    def test_a_unit_that_systemd_has_not_read_again(self) -> None:
+        (finding,) = self.check(NeedDaemonReload="yes")
+        self.assertIn("systemctl daemon-reload", finding)

@@ -15,12 +15,23 @@ from voxrec.doctor.finding import Finding, failed, ok, skipped, warning
 from voxrec.doctor.http import Reply, get
 
 _OLDEST: Final = 16
+_TRANSPORT: Final = "transport-udp"
 _MODULES: Final = (
-    "chan_pjsip.so", "pbx_config.so", "res_ari_channels.so", "res_pjsip_endpoint_identifier_ip.so",
-    "res_stasis_playback.so", "res_stasis_snoop.so",
+    "app_exec.so", "app_stack.so", "app_stasis.so", "app_userevent.so",
+    "bridge_simple.so", "bridge_softmix.so", "chan_pjsip.so", "format_wav.so",
+    "func_callerid.so", "func_channel.so", "func_hangupcause.so", "func_pjsip_endpoint.so", "func_strings.so",
+    "func_uri.so", "pbx_config.so", "pbx_loopback.so",
+    "res_ari_applications.so", "res_ari_bridges.so", "res_ari_channels.so", "res_ari_events.so", "res_ari_playbacks.so",
+    "res_pjsip_caller_id.so", "res_pjsip_endpoint_identifier_ip.so", "res_pjsip_header_funcs.so",
+    "res_pjsip_sdp_rtp.so", "res_rtp_asterisk.so", "res_stasis_playback.so", "res_stasis_snoop.so",
 )  # fmt: skip
 _MODULES_OF_LISTENING: Final = ("chan_rtp.so",)
 _TRUE: Final = frozenset(("yes", "true", "y", "t", "1", "on"))  # ast_true
+_MODULE_OF_JITTER_BUFFER: Final = ("func_jitterbuffer.so",)
+_MODULES_OF_CODECS: Final = {
+    "alaw": "codec_alaw.so", "g722": "codec_g722.so", "g726": "codec_g726.so", "gsm": "codec_gsm.so",
+    "ulaw": "codec_ulaw.so",
+}  # fmt: skip
 _CODECS: Final = frozenset(("ulaw", "alaw", "g722"))
 # The contexts of etc/asterisk/extensions.conf, and what they must contain
 _CONTEXTS: Final = {
@@ -32,6 +43,7 @@ _CONTEXTS: Final = {
     "voxrec-transfer": "voxrec-transferred",
     "voxrec-transferred": "Stasis(",
 }
+_LOAD: Final = "install and load them (modules.conf); module load MODULE in the console of Asterisk says what they lack"
 _INCLUDE: Final = "include voxrec/{file}.conf in /etc/asterisk/{file}.conf as the README says, and restart Asterisk"
 
 
@@ -55,10 +67,16 @@ def check_asterisk(config: Config) -> Iterator[Finding]:
     yield from check_build(version)
     yield check_recording_cache(Path(client.get_variable("ASTETCDIR") or "/etc/asterisk"))
     yield _check_application(client, config.asterisk.app)
-    yield check_modules(client, (*_MODULES, *(_MODULES_OF_LISTENING if config.listening.enabled else ())))
+    yield check_modules(client, _modules(config))
     yield from _check_endpoint(client, config.asterisk.endpoint)
+    yield _check_transport(client)
     yield _check_identify(client, config.asterisk.endpoint)
     yield _check_dialplan()
+
+
+def _modules(config: Config) -> tuple[str, ...]:
+    listening = _MODULES_OF_LISTENING if config.listening.enabled else ()
+    return (*_MODULES, *listening, *(_MODULE_OF_JITTER_BUFFER if config.calls.jitter_buffer else ()))
 
 
 class Ari(Protocol):
@@ -172,14 +190,25 @@ def _check_application(client: _Client, app: str) -> Finding:
 
 def check_modules(client: Ari, modules: Iterable[str]) -> Finding:
     """Check that Asterisk runs these modules."""
-    missing = []
-    for module in modules:
-        reply = client.get(f"asterisk/modules/{module}")
-        if reply.status != 200 or reply.content.get("status") != "Running":
-            missing.append(module)
-    if missing:
-        return failed("modules", f"not running: {', '.join(missing)}", "load them in /etc/asterisk/modules.conf")
+    if missing := _not_running(client, modules):
+        return failed("modules", f"not running: {', '.join(missing)}", _LOAD)
     return ok("modules", "all that voxrec needs are running")
+
+
+def check_codecs(client: Ari, endpoint: str, codecs: Iterable[str]) -> Finding:
+    """Check that the endpoint has a codec that voxrec can use, and that Asterisk can decode all to record them."""
+    name, allowed = "endpoint codecs", list(codecs)
+    if not _CODECS.intersection(allowed):
+        return failed(name, f"allow is {allowed}", f"set allow = !all,ulaw,alaw,g722 in [{endpoint}]")
+    if missing := _not_running(client, (_MODULES_OF_CODECS[each] for each in allowed if each in _MODULES_OF_CODECS)):
+        detail = f"not running: {', '.join(missing)}; calls with these codecs cannot be recorded"
+        return failed(name, detail, f"{_LOAD}, or remove the codecs from allow in [{endpoint}] of pjsip.conf")
+    return ok(name, ", ".join(allowed))
+
+
+def _not_running(client: Ari, modules: Iterable[str]) -> list[str]:
+    replies = ((module, client.get(f"asterisk/modules/{module}")) for module in modules)
+    return [module for module, reply in replies if reply.status != 200 or reply.content.get("status") != "Running"]
 
 
 def _check_endpoint(client: _Client, name: str) -> Iterator[Finding]:
@@ -200,11 +229,7 @@ def _check_endpoint(client: _Client, name: str) -> Iterator[Finding]:
             f"is {endpoint.get('identify_by')}: anyone who knows the name of the endpoint can call as the trunk",
             f"set identify_by = ip in the section [{name}] of pjsip.conf, then module reload res_pjsip.so",
         )
-    codecs = re.findall(r"[a-z0-9]+", endpoint.get("allow", ""))
-    if _CODECS.intersection(codecs):
-        yield ok("endpoint codecs", ", ".join(codecs))
-    else:
-        yield failed("endpoint codecs", f"allow is {codecs}", f"set allow = !all,ulaw,alaw,g722 in [{name}]")
+    yield check_codecs(client, name, re.findall(r"[a-z0-9]+", endpoint.get("allow", "")))
     for setting, value in (
         ("direct_media", "false"),
         ("message_context", "voxrec-nowhere"),
@@ -219,6 +244,21 @@ def _check_endpoint(client: _Client, name: str) -> Iterator[Finding]:
                 f"is {endpoint.get(setting) or 'not set'}, not {value}",
                 f"set it in [{name}] of pjsip.conf as etc/asterisk/pjsip.conf does",
             )
+
+
+def _check_transport(client: _Client) -> Finding:
+    """Check that Asterisk has opened its port of SIP: an object whose port cannot be opened does not exist."""
+    name = "SIP transport"
+    transport = client.get_object("transport", _TRANSPORT)
+    if transport is None:
+        return failed(
+            name,
+            f"Asterisk has no transport {_TRANSPORT}, so that no call arrives over UDP",
+            "stop the program that has the port (ss -ulpn 'sport = :5060'), or "
+            + _INCLUDE.format(file="pjsip")
+            + "; Asterisk's log says why",
+        )
+    return ok(name, f"{_TRANSPORT} has {transport.get('bind')}")
 
 
 def _check_identify(client: _Client, endpoint: str) -> Finding:

@@ -1,11 +1,10 @@
 """Checks of the daemon itself: its REST API, and its systemd unit."""
 
 import os
-import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -13,9 +12,14 @@ from voxrec.config import Config
 from voxrec.doctor.accounts import voxrec_account
 from voxrec.doctor.finding import Finding, failed, ok, skipped, warning
 from voxrec.doctor.http import get
+from voxrec.doctor.rest_address import RestAddress, parse_listen
 
 _UNIT: Final = "voxrec.service"
-_PROPERTIES: Final = "LoadState,ActiveState,SubState,UnitFileState,User,SupplementaryGroups,StatusText"
+_PROPERTIES: Final = (
+    "LoadState,ActiveState,SubState,UnitFileState,StatusText,NeedDaemonReload,ProtectSystem,ProtectHome,ReadWritePaths,"
+    "StateDirectory"
+)
+_HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 _REMEDIES: Final = {
     "postgresql": "see the findings about the database",
     "asterisk": "see the findings about Asterisk; only one daemon may use an application",
@@ -27,13 +31,14 @@ _REMEDIES: Final = {
 
 def check_daemon(config: Config) -> Iterator[Finding]:
     """Check that the daemon runs and is ready. If it does not run, check that it could listen."""
-    url, host, port = _address(config.rest.listen, config.rest.public_url)
+    address = parse_listen(config.rest.listen)
+    url = _url(address) if address.port else config.rest.public_url.rstrip("/")
     try:
         reply = get(f"{url}/health/ready", verify=False)
     except OSError as error:
         yield failed("daemon", f"REST does not respond at {url}: {error}", "systemctl start voxrec, and read its log")
-        if host:
-            yield _check_port(host, port)
+        if address.port:
+            yield _check_port(address.host, address.port)
         return
     if not isinstance(reply.content, dict) or "dependencies" not in reply.content:
         yield failed("daemon", f"another program responds at {url}", "stop it, or change rest.listen")
@@ -68,6 +73,35 @@ def check_unit(config: Config) -> Iterator[Finding]:
         yield warning("unit", f"{_UNIT} is active, but does not start with the machine", "systemctl enable voxrec")
     else:
         yield ok("unit", f"{_UNIT} is active and enabled")
+    yield from check_unit_settings(unit, config)
+
+
+def check_unit_settings(unit: Mapping[str, str], config: Config) -> Iterator[Finding]:
+    """Check that the unit lets voxrec write to its directories. ``unit`` has properties as systemctl(1) shows them."""
+    if unit.get("NeedDaemonReload") == "yes":
+        remedy = "systemctl daemon-reload && systemctl restart voxrec"
+        yield warning("unit file", f"{_UNIT} has changed since systemd has read it", remedy)
+    asterisk = config.asterisk
+    settings = {
+        "data_directory": Path(config.data_directory),
+        "archive.directory": config.archive_directory,
+        "asterisk.recordings": Path(asterisk.recordings),
+        "asterisk.sounds": Path(asterisk.sounds),
+    }
+    writable = [
+        *(Path(each.lstrip("-+")) for each in unit.get("ReadWritePaths", "").split()),
+        *(Path("/var/lib", each) for each in unit.get("StateDirectory", "").split()),
+    ]
+    for setting, path in settings.items():
+        name = f"unit {setting}"
+        if unit.get("ProtectHome") not in ("no", None) and any(path.is_relative_to(home) for home in _HOMES):
+            yield failed(name, f"{_UNIT} has ProtectHome=, which hides {path} from voxrec", "choose another directory")
+        elif unit.get("ProtectSystem") == "strict" and not any(path.is_relative_to(each) for each in writable):
+            yield failed(
+                name,
+                f"{_UNIT} has ProtectSystem=strict, and {path} is not in its ReadWritePaths=",
+                f"systemctl edit voxrec: [Service] ReadWritePaths={path}, and systemctl restart voxrec",
+            )
 
 
 def _check_group(config: Config) -> Finding:
@@ -87,6 +121,11 @@ def _check_group(config: Config) -> Finding:
     )
 
 
+def _url(address: RestAddress) -> str:
+    target = f"[{address.target}]" if ":" in address.target else address.target
+    return f"{'https' if address.kind == 'ssl' else 'http'}://{target}:{address.port}"
+
+
 def _check_port(host: str, port: int) -> Finding:
     name = "REST port"
     try:
@@ -102,18 +141,3 @@ def _check_port(host: str, port: int) -> Finding:
     except OSError as error:
         return failed(name, f"{host}:{port}: {error.strerror}", "stop the other program, or change rest.listen")
     return ok(name, f"{host}:{port} is free")
-
-
-def _address(listen: str, public_url: str) -> tuple[str, str, int]:
-    """Return the URL of REST on this machine, and host and port to listen on; these are empty if not known.
-
-    In the description of a Twisted endpoint, a backslash precedes a colon that separates nothing (IPv6).
-    """
-    kind, *parameters = (part.replace("\\:", ":") for part in re.split(r"(?<!\\):", listen))
-    options = dict(each.split("=", 1) for each in parameters if "=" in each)
-    port = options.get("port") or next((each for each in parameters if each.isdigit()), "")
-    if kind not in ("tcp", "ssl") or not port:
-        return public_url.rstrip("/"), "", 0
-    host = options.get("interface", "0.0.0.0")  # noqa: S104 - as Twisted does
-    target = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"{'https' if kind == 'ssl' else 'http'}://{target}:{port}", host, int(port)

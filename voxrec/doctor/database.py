@@ -17,6 +17,9 @@ from voxrec.postgres.server_status import ServerStatus, current_primary, inspect
 
 _MAX_BEHIND: Final = 16 * 2**20  # bytes: a segment of the write-ahead log
 _MAX_CLOCK_DIFFERENCE: Final = 5.0  # seconds
+_CONNECT_REMEDY: Final = (
+    "start PostgreSQL; check host, port, user, password and name of the database in database.dsn, and pg_hba.conf"
+)
 
 
 def check_database(config: Config) -> Iterator[Finding]:
@@ -26,7 +29,7 @@ def check_database(config: Config) -> Iterator[Finding]:
         connection = connect(dsn)
     except VoxrecError as error:
         yield failed(
-            "database", error.detail, "start PostgreSQL (the embedded one runs with the daemon), and check database.dsn"
+            "database", error.detail, _CONNECT_REMEDY if config.database.dsn else "start the daemon, which runs it"
         )
         return
     yield ok("database", describe_dsn(dsn))

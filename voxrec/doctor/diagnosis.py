@@ -10,6 +10,7 @@ from voxrec.config import Config
 from voxrec.doctor.ami import check_ami
 from voxrec.doctor.asterisk import check_asterisk
 from voxrec.doctor.bounces import check_bounces
+from voxrec.doctor.certificate import check_certificate
 from voxrec.doctor.clock import check_clock
 from voxrec.doctor.daemon import check_daemon, check_unit
 from voxrec.doctor.database import check_database
@@ -19,9 +20,11 @@ from voxrec.doctor.identity_provider import check_identity_provider
 from voxrec.doctor.mail import check_mail
 from voxrec.doctor.mail_signature import check_mail_signature
 from voxrec.doctor.mail_templates import check_mail_templates
+from voxrec.doctor.names import check_names
 from voxrec.doctor.nodes import check_nodes
 from voxrec.doctor.s3 import check_s3
 from voxrec.doctor.scheduling import check_scheduling
+from voxrec.doctor.settings_files import check_settings_files
 from voxrec.doctor.webhooks import check_webhooks
 from voxrec.errors import ConfigError
 
@@ -29,10 +32,12 @@ _CHECKS: Final[tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...]] = 
     ("directories", check_directories),
     ("database", check_database),
     ("node", check_nodes),
+    ("names", check_names),
     ("asterisk", check_asterisk),
     ("asterisk priority", check_scheduling),
     ("ami", check_ami),
     ("daemon", check_daemon),
+    ("REST certificate", check_certificate),
     ("S3", check_s3),
     ("mail", check_mail),
     ("mail templates", check_mail_templates),
@@ -43,6 +48,7 @@ _CHECKS: Final[tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...]] = 
     ("unit", check_unit),
     ("clock", check_clock),
 )
+_UNEXPECTED_REMEDY: Final = "run voxrec doctor as root; report this if it persists"
 
 
 def diagnose(file: Path) -> Iterator[Finding]:
@@ -59,5 +65,6 @@ def diagnose(file: Path) -> Iterator[Finding]:
         yield warning("secrets", f"not checked: {setting}", "run voxrec doctor as root while the unit runs")
     if not unchecked:
         yield ok("secrets", "all are readable")
+    yield from guarded("settings files", partial(check_settings_files, settings, file), _UNEXPECTED_REMEDY)
     for name, check in _CHECKS:
-        yield from guarded(name, partial(check, settings), "run voxrec doctor as root; report this if it persists")
+        yield from guarded(name, partial(check, settings), _UNEXPECTED_REMEDY)

@@ -1,6 +1,6 @@
 """Checks of the directories that voxrec and Asterisk use."""
 
-import shutil
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -11,6 +11,12 @@ from voxrec.doctor.accounts import Account, asterisk_account, describe, voxrec_a
 from voxrec.doctor.finding import Finding, failed, ok, skipped, warning
 
 _MIN_FREE: Final = 100_000_000  # bytes
+_MIN_FILES: Final = 1000
+_NEARLY_FULL: Final = 0.05  # the part of a file system that is free
+_AMPLE: Final = 20_000_000_000  # bytes; with as many, no file system is nearly full
+_READ_ONLY_REMEDY: Final = (
+    "see dmesg: the kernel makes a file system read-only after errors of the disk; then repair it, and remount it"
+)
 
 
 def check_directories(config: Config) -> Iterator[Finding]:
@@ -46,12 +52,30 @@ def _check_directory(name: str, path: Path, account: Account, remedy: str, minim
     missing = [
         word for access, word in (("r", "read"), ("w", "write"), ("x", "enter")) if not account.may(access, path)
     ]
+    status = os.statvfs(path)
+    if status.f_flag & os.ST_RDONLY:
+        return failed(name, f"the file system of {path} is read-only", _READ_ONLY_REMEDY)
     if missing:
         return failed(name, f"{account.name} may not {' or '.join(missing)} {describe(path)}", remedy)
-    free = shutil.disk_usage(path).free
+    return check_space(name, path, status, minimum) or ok(
+        name, f"{describe(path)}, {status.f_bavail * status.f_frsize / 1e9:.1f} GB free"
+    )
+
+
+def check_space(name: str, path: Path, status: os.statvfs_result, minimum: int) -> Finding | None:
+    """Return what is wrong with the free space of a file system, if anything is; ``minimum`` is in bytes."""
+    free, size = status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
     if free < minimum:
         return failed(name, f"{path} has {free:,} bytes free", f"free {minimum:,} bytes on its file system")
-    return ok(name, f"{describe(path)}, {free / 1e9:.1f} GB free")
+    if status.f_files and status.f_favail < _MIN_FILES:  # some file systems have no limit, and say 0
+        detail = f"the file system of {path} has room for {status.f_favail} more files (df -i)"
+        return failed(
+            name, detail, "delete files there that are not needed, or make a new file system for the directory"
+        )
+    if free < min(_NEARLY_FULL * size, _AMPLE):
+        detail = f"the file system of {path} is nearly full: {free / 1e9:.1f} of {size / 1e9:.1f} GB are free"
+        return warning(name, detail, "free space, enlarge it, or shorten retentionDays; see docs/storage.md")
+    return None
 
 
 def _check_work_directory(archive: Path) -> Finding:
