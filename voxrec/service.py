@@ -217,7 +217,7 @@ class Voxrec(SequentialMultiService):
         self._reactor.stop()
 
 
-def _exit_status(error: BaseException) -> int:
+def _exit_status(error: BaseException | None) -> int:
     """Return the status with which an error at the start ends the process: systemd restarts it unless that is 78."""
     return os.EX_TEMPFAIL if isinstance(error, OSError) and error.errno in _TEMPORARY else os.EX_CONFIG
 

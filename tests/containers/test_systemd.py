@@ -52,7 +52,10 @@ class SystemdTests(SynchronousTestCase):
         self.addCleanup(self.host.remove)
         self.host.boot()
         self.write_certificate()
-        self.host.write("/etc/voxrec/voxrec.yaml", settings().encode(), 0o640, "voxrec")
+        self.write_settings(settings())
+
+    def write_settings(self, text: str) -> None:
+        self.host.write("/etc/voxrec/voxrec.yaml", text.encode(), 0o640, "voxrec")
 
     def write_certificate(self) -> None:
         """Write a new certificate of REST, which requests and webhooks trust, and its key."""
@@ -83,6 +86,7 @@ class SystemdTests(SynchronousTestCase):
 
     def test_the_unit(self) -> None:
         self.host.write_drop_in(f"[Service]\nWatchdogSec={WATCHDOG_SECONDS}\n")
+        self.assert_waits_for_space()
         self.systemctl("enable", "--now", "voxrec")
         # systemctl has waited for READY=1
         self.assertEqual(self.host.unit_property("ActiveState"), "active")
@@ -91,9 +95,26 @@ class SystemdTests(SynchronousTestCase):
         recording = self.assert_https_and_conversions()
         self.assert_outgoing_tls()
         self.assert_reload()
+        self.assert_invalid_reload()
         self.assert_watchdog()
+        self.assert_killed()
         self.assertEqual(self.request("GET", f"/recordings/{recording}")["state"], "completed")
         self.assert_stop_and_restart(recording)
+
+    def assert_waits_for_space(self) -> None:
+        """A full file system is no reason to give up: systemd tries again until there is space."""
+        self.mount_data("nr_inodes=1")
+        self.systemctl("start", "--no-block", "voxrec")
+        self.wait_until(lambda: self.host.unit_property("ExecMainStatus") == "75", "the status of a full file system")
+        self.assertIn("No space left on device", self.host.journal())
+        self.assertEqual(self.host.unit_property("StartLimitIntervalUSec"), "0")
+        self.assertEqual(self.host.run("umount", "/var/lib/voxrec").output, "")
+        self.wait_until(lambda: self.host.unit_property("ActiveState") == "active", "the start with space")
+
+    def mount_data(self, options: str) -> None:
+        """Mount a file system for the data directory."""
+        done = self.host.run("mount", "-t", "tmpfs", "-o", f"mode=0755,{options}", "tmpfs", "/var/lib/voxrec")
+        self.assertEqual(done.status, 0, done.output)
 
     def assert_restricted(self) -> None:
         status = self.host.run("cat", f"/proc/{self.main_pid()}/status").output
@@ -125,13 +146,31 @@ class SystemdTests(SynchronousTestCase):
         self.wait_until(lambda: self.host.request("GET", f"{URL}/profiles", TOKEN)[0] == 200, "the new certificate")
         self.assertEqual(self.main_pid(), pid)
 
+    def assert_invalid_reload(self) -> None:
+        """The administrator sees the error, and voxrec continues with the previous settings."""
+        pid = self.main_pid()
+        self.write_settings(settings().replace("  ring_timeout: 60\n", "  ring_timeout: never\n"))
+        done = self.host.run("systemctl", "reload", "voxrec")
+        self.assertNotEqual(done.status, 0, done.output)
+        self.assertIn("calls.ring_timeout", self.host.journal())
+        self.write_settings(settings())
+        self.assertEqual((self.main_pid(), self.host.unit_property("ActiveState")), (pid, "active"))
+        self.assertEqual(self.host.request("GET", f"{URL}/profiles", TOKEN)[0], 200)
+
+    def assert_killed(self) -> None:
+        """Power loss, or the kernel's lack of memory: also PostgreSQL ends at once, and recovers."""
+        pid = self.main_pid()
+        self.systemctl("kill", "--signal=KILL", "voxrec")
+        self.wait_until(lambda: self.main_pid() not in (0, pid), "the restart")
+        self.wait_until(lambda: self.host.unit_property("ActiveState") == "active", "the next voxrec")
+
     def assert_watchdog(self) -> None:
         """A voxrec that does not respond is replaced."""
-        pid = self.main_pid()
+        pid, restarts = self.main_pid(), int(self.host.unit_property("NRestarts"))
         self.host.run("kill", f"-{signal.SIGSTOP.value}", str(pid))
         self.wait_until(lambda: self.main_pid() not in (0, pid), "the watchdog")
         self.wait_until(lambda: self.host.unit_property("ActiveState") == "active", "the next voxrec")
-        self.assertEqual(self.host.unit_property("NRestarts"), "1")
+        self.assertEqual(int(self.host.unit_property("NRestarts")), restarts + 1)
 
     def assert_stop_and_restart(self, recording: str) -> None:
         self.assertIn("postgres", self.processes())
@@ -145,7 +184,7 @@ class SystemdTests(SynchronousTestCase):
 
     def test_invalid_settings(self) -> None:
         """The unit fails once, with the setting in the journal."""
-        self.host.write("/etc/voxrec/voxrec.yaml", b"rest:\n  listn: tcp:8080\n", 0o640, "voxrec")
+        self.write_settings("rest:\n  listn: tcp:8080\n")
         self.assertNotEqual(self.host.run("systemctl", "start", "voxrec").status, 0)
         self.assertEqual(self.host.unit_property("ExecMainStatus"), "78")
         self.assertEqual(self.host.unit_property("NRestarts"), "0")
