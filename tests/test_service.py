@@ -15,7 +15,7 @@ from twisted.logger import ILogObserver, Logger, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from voxrec import service
-from voxrec.config import Config, parse
+from voxrec.config import Calls, Config, parse
 from voxrec.errors import ConfigError, StoreUnavailable
 from voxrec.log_output import LogOutput
 from voxrec.service import DatabaseServer, Voxrec
@@ -158,6 +158,12 @@ class VoxrecTests(SynchronousTestCase):
         self.assertEqual((bool(gateway.running), self.notified), (True, ["READY=1"]))
         self.successResultOf(daemon.stopService())
         self.assertEqual((bool(gateway.running), self.notified), (False, ["READY=1", "STOPPING=1"]))
+
+    def test_systemd_waits_for_calls_that_end_before_the_stop(self) -> None:
+        daemon = self.daemon(lambda *_: Service())
+        daemon._reconfigure(Config(calls=Calls(on_stop="end", grace=600.0)))
+        self.successResultOf(daemon.stopService())
+        self.assertEqual(self.notified, ["STOPPING=1\nEXTEND_TIMEOUT_USEC=660000000"])
 
     def test_the_watchdog_is_served_by_the_reactor_also_while_the_services_stop(self) -> None:
         class Draining(Service):

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from voxrec.composition.gateway import GatewayServices, build_gateway
 from voxrec.composition.reload import Reloader
-from voxrec.config import Config
+from voxrec.config import Calls, Config
 from voxrec.deferreds import retry
 from voxrec.errors import VoxrecError
 from voxrec.files import make_directory
@@ -30,6 +30,9 @@ from voxrec.systemd import sd_notify, sd_notify_reloading, watchdog_interval
 
 _TEMPORARY: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENFILE, errno.ENOMEM))
 """Errors of the operating system that end without a change of the installation, such as a full disk."""
+
+_END_SECONDS: Final = 60.0
+"""The time in which all calls are hung up, and everything else stops, after ``calls.grace``."""
 
 
 class DatabaseServer(Service):
@@ -143,6 +146,7 @@ class Voxrec(SequentialMultiService):
                 sd_notify("READY=1")
 
     def _reconfigure(self, config: Config) -> None:
+        self._config = config
         if self._log_output is not None:
             self._log_output.configure(config.log.level, config.log.format)
         self._gateway.reconfigure(config)
@@ -196,7 +200,7 @@ class Voxrec(SequentialMultiService):
     def stopService(self) -> Deferred[None]:
         """Stop everything: first the calls, as ``calls.on_stop`` says, the database last."""
         self._has_started = False
-        sd_notify("STOPPING=1")
+        sd_notify(f"STOPPING=1{_stop_extension(self._config.calls)}")
         return super().stopService()
 
     def _start_succeeded(self, _: None) -> None:
@@ -215,6 +219,11 @@ class Voxrec(SequentialMultiService):
         # twistd exits with 0 in any case; the services that were started are stopped first
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, _exit_status(failure.value))
         self._reactor.stop()
+
+
+def _stop_extension(calls: Calls) -> str:
+    """Return the line with which systemd waits for the end of live calls, also beyond the unit's ``TimeoutStopSec``."""
+    return f"\nEXTEND_TIMEOUT_USEC={round((calls.grace + _END_SECONDS) * 1e6)}" if calls.on_stop == "end" else ""
 
 
 def _exit_status(error: BaseException | None) -> int:
