@@ -58,7 +58,7 @@ def diagnose(file: Path) -> Iterator[Finding]:
         settings = config.load(file, unchecked=unchecked)
     except ConfigError as error:
         for problem in error.field_errors or (error.detail,):
-            yield failed("settings", str(problem), f"correct {file}; see docs/settings.md")
+            yield failed("settings", str(problem), _settings_remedy(file, error.__cause__))
         return
     yield ok("settings", f"{file} is valid")
     for setting in unchecked:
@@ -68,3 +68,11 @@ def diagnose(file: Path) -> Iterator[Finding]:
     yield from guarded("settings files", partial(check_settings_files, settings, file), _UNEXPECTED_REMEDY)
     for name, check in _CHECKS:
         yield from guarded(name, partial(check, settings), _UNEXPECTED_REMEDY)
+
+
+def _settings_remedy(file: Path, cause: BaseException | None) -> str:
+    if isinstance(cause, PermissionError):
+        return "run voxrec doctor as root"
+    if isinstance(cause, FileNotFoundError):
+        return "install etc/voxrec.yaml there as the README says, or name the settings file with --config"
+    return f"correct {file}; see docs/settings.md"
