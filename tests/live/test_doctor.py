@@ -84,7 +84,7 @@ class GoodInstallationTests(DoctorTestCase):
             *("database", "database version", "database encoding", "database writable", "database schema"),
             *("database privileges", "database notifications", "database migrations", "database clock"),
             *("asterisk", "application", "modules", "endpoint", "endpoint identify_by", "endpoint codecs"),
-            *("trunk addresses", "ami", "ami module", "ami privileges"),
+            *("SIP transport", "trunk addresses", "ami", "ami module", "ami privileges"),
             *("daemon", "daemon postgresql", "daemon asterisk", "daemon ami"),
             *("mail relay", "mail tls", "mail sender", "group"),
         ):
@@ -281,6 +281,14 @@ class BrokenInstallationTests(DoctorTestCase):
             await self.assert_found("ami module", "app_mixmonitor.so is not loaded", {})
         finally:
             await stack.asterisk.run_console_command(self.reactor, "module load app_mixmonitor.so")
+
+    async def test_a_codec_is_not_loaded(self) -> None:
+        stack = await self.start_stack()
+        await stack.asterisk.run_console_command(self.reactor, "module unload codec_alaw.so")
+        try:
+            await self.assert_found("endpoint codecs", "not running: codec_alaw.so", {})
+        finally:
+            await stack.asterisk.run_console_command(self.reactor, "module load codec_alaw.so")
 
     async def test_the_daemon_does_not_run(self) -> None:
         listen = f"tcp:{free_port(socket.SOCK_STREAM)}:interface=127.0.0.1"
