@@ -172,8 +172,8 @@ class RecordingPageTests(ConsoleTestCase):
         body = (await self.open(f"/console/recordings/{recording.id}", cookie)).body.decode()
         self.assertIn("data-pauses='[[5.0, 7.0]]'", body)
         for text in (
-            *('data-position="2.0" data-event="recording paused, left out of the audio">2.00 s', 'data-position="5.0"'),
-            *('data-event="recording paused, caller, as silence">10.00 s', "later event", "later party"),
+            *('data-position="2.0" data-event="recording paused, left out of the audio" ', 'data-position="5.0"'),
+            *('aria-label="10.00 s: recording paused, caller, as silence">10.00 s', "later event", "later party"),
             "&lt;detail&gt;",
         ):
             with subtest(text):

@@ -1,6 +1,7 @@
 """The list of Recordings with its filters."""
 
 import csv
+import html
 import io
 from datetime import timedelta
 from typing import Any
@@ -21,6 +22,14 @@ class ListTests(ConsoleTestCase):
         self.assertEqual(response.status, 200, response.body)
         body = response.body.decode()
         return [name for name in ("Alice", "Bob", "Carol") if f">{name}" in body]
+
+    async def test_check_boxes_say_which_recording_they_select(self) -> None:
+        cookie = await self.signed_in()
+        await self.add('Al "ice', from_="+4930111", to="+4930999", created_at=CREATED_AT - timedelta(hours=1))
+        await self.add_recording(from_=None, to=None)
+        body = html.unescape((await self.open("/console/recordings", cookie)).body.decode())
+        for label in ('recording 2 on this page: Al "ice to +4930999', "recording 1 on this page: withheld to unknown"):
+            self.assertIn(f'aria-label="Select {label}"', body)
 
     async def add(self, name: str, **fields: Any) -> None:
         await self.add_recording(from_name=name, **fields)
@@ -157,9 +166,9 @@ class ListTests(ConsoleTestCase):
         columns = response.headers["set-cookie"].partition(";")[0]
         body = (await self.open("/console/recordings", f"{cookie}; {columns}")).body
         self.assertIn(b"pbx-7", body)
-        self.assertNotIn(b"+4930999", body)
+        self.assertNotIn(b"<bdi>+4930999", body)
         body = (await self.open("/console/recordings", f"{cookie}; voxrec_columns=<x>.unknown")).body
-        self.assertIn(b"+4930999", body, "a cookie without known columns")
+        self.assertIn(b"<bdi>+4930999", body, "a cookie without known columns")
 
     async def test_csv(self) -> None:
         cookie = await self.signed_in()

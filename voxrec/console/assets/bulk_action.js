@@ -11,9 +11,9 @@ const parts = (root) => [...root.querySelectorAll("[data-part]")];
 function show(next) {
   const fresh = parts(next);
   for (const current of parts(page)) {
-    const { innerHTML } = fresh.find((each) => each.dataset.part === current.dataset.part);
+    const { childNodes } = fresh.find((each) => each.dataset.part === current.dataset.part);
     keepFocus(current, () => {
-      current.innerHTML = innerHTML; // rendered by the server, which has escaped all data
+      current.replaceChildren(...childNodes);
       localizeTimes(current);
     });
   }
