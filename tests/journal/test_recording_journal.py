@@ -2,6 +2,7 @@
 
 import errno
 import statistics
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -16,7 +17,7 @@ from voxrec.deferreds import MinimumInterval
 from voxrec.errors import ConfigError, NotFound, StoreUnavailable
 from voxrec.journal import recording_journal as module
 from voxrec.journal.recording_journal import RecordingJournal
-from voxrec.model import Job, JobKind, JobState, Recording, RecordingState
+from voxrec.model import TAKEN_OVER, Job, JobKind, JobState, Recording, RecordingState, TimelineEntry
 from voxrec.store.jobs import JobFilter, Jobs
 from voxrec.store.recordings import Recordings
 
@@ -83,6 +84,64 @@ class LatestSnapshotTests(JournalTestCase):
     async def test_before_it_is_open(self) -> None:
         await self.journal.stopService()
         self.assertEqual(await self.make_journal().latest([recording().id]), {})
+
+
+class TakeoverTests(JournalTestCase):
+    """A process has taken over a call while it could not read the Recording, which PostgreSQL has."""
+
+    async def test_the_earlier_timeline_remains(self) -> None:
+        first = recording(started_at=later(0), timeline=timeline((0.0, "answered"), (1.5, "beep")))
+        self.journal.append(first)
+        await self.wait_until_applied()
+        taken_over = timeline((7.75, TAKEN_OVER), (9.75, "beep"))  # of files that began 0.25 s after the answer
+        began = later(0) + timedelta(seconds=0.25)
+        expected = [(0.0, "answered"), (1.5, "beep"), (8.0, TAKEN_OVER), (10.0, "beep"), (12.0, "hangup")]
+        for number, entries in enumerate((taken_over, (*taken_over, *timeline((11.75, "hangup")))), start=1):
+            ended = number == 2
+            snapshot = msgspec.structs.replace(
+                first,
+                started_at=began,
+                timeline=entries,
+                updated_at=later(10 * number),
+                state=RecordingState.PROCESSING if ended else RecordingState.RECORDING,
+                ended_at=later(20) if ended else None,
+            )
+            self.journal.append(snapshot)
+            await self.wait_until_applied()
+            stored = await self.recordings.get(first.id)
+            self.assertEqual([(entry.at, entry.event) for entry in stored.timeline], expected[: 3 + number])
+            self.assertEqual(stored.started_at, first.started_at)
+
+    async def test_the_finish_job_gets_the_whole_timeline(self) -> None:
+        await self.journal.stopService()
+        claimed: list[Recording] = []
+        self.journal = RecordingJournal(
+            reactor,
+            self.directory,
+            self.recordings,
+            self.pool,
+            available_slots=lambda: 1,
+            on_claimed=lambda _job, snapshot: claimed.append(snapshot),
+        )
+        await self.journal.startService()
+        first = recording(started_at=later(0), timeline=timeline((0.0, "answered")))
+        fields = {"timeline": timeline((5.0, TAKEN_OVER)), "updated_at": later(9), "ended_at": later(9)}
+        last = msgspec.structs.replace(first, state=RecordingState.PROCESSING, **fields)
+        for snapshot in (first, last):
+            self.journal.append(snapshot)
+            await self.wait_until_applied()
+        self.assertEqual([entry.event for entry in claimed[0].timeline], ["answered", TAKEN_OVER])
+
+    async def test_a_recording_that_begins_with_the_take_over(self) -> None:
+        snapshot = recording(started_at=later(0), timeline=timeline((5.0, TAKEN_OVER)))
+        for _ in range(2):
+            self.journal.append(snapshot)
+            await self.wait_until_applied()
+        self.assertEqual(await self.get_stored(snapshot), snapshot)
+
+
+def timeline(*entries: tuple[float, str]) -> tuple[TimelineEntry, ...]:
+    return tuple(TimelineEntry(at=at, event=event) for at, event in entries)
 
 
 class RecordingJournalTests(JournalTestCase):

@@ -177,8 +177,7 @@ class RecordingJournal(Service):
         """
         if not self._is_open:
             return {}
-        wanted = frozenset(recording_ids)
-        return await self._defer_to_thread(lambda: latest_snapshots(self._segments.lines(), wanted, self._node))
+        return await self._defer_to_thread(latest_snapshots, self._segments.lines(), recording_ids, self._node)
 
     async def replay(self) -> None:
         """Apply all snapshots again that are kept, and wait until that is done or the journal stops.
@@ -355,7 +354,8 @@ class RecordingJournal(Service):
         return True
 
     async def _record(self, batch: Sequence[Line]) -> None:
-        snapshots = [decode_snapshot(line.text, self._node) for line in batch]
+        decoded = [decode_snapshot(line.text, self._node) for line in batch]
+        snapshots = await self._recordings.with_earlier_timelines(decoded)
         by_id = {snapshot.id: snapshot for snapshot in snapshots}
         for job in await self._recordings.record(*snapshots, claim_limit=self._available_slots(), lease=self._lease):
             self._on_claimed(job, by_id[job.recording_id])

@@ -235,6 +235,9 @@ ANNOUNCEMENT_FINISHED: Final = "announcement.finished"
 ANNOUNCEMENT_FAILED: Final = "announcement.failed"
 """An event of the timeline, and a reason of the verdict: the announcement was not played completely."""
 
+TAKEN_OVER: Final = "taken-over"
+"""An event of the timeline: another process of voxrec has the call from here on."""
+
 RECORDING_STARTED: Final = "recording.started"
 """An event of the timeline: Asterisk began to record later than at the answer, because it could not before."""
 

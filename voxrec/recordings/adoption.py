@@ -97,7 +97,9 @@ class Adoption:
                 named = [each if each.node else msgspec.structs.replace(each, node=self.node) for each in snapshots]
                 for snapshot in named:
                     with self.database() as database:
-                        run_to_completion(Recordings(database).record(snapshot))
+                        recordings = Recordings(database)
+                        complete = run_to_completion(recordings.with_earlier_timelines([snapshot]))
+                        run_to_completion(recordings.record(*complete))
                 segments.mark_applied(batch[-1].end)
                 segments.save_position()
         finally:

@@ -26,6 +26,7 @@ from voxrec.model import (
 from voxrec.postgres.statement import PreparedStatement, Row
 from voxrec.postgres.transaction import Transaction
 from voxrec.store.audit import insert_entry
+from voxrec.store.earlier_timelines import is_continuation, with_earlier_timeline
 from voxrec.store.jobs import JOB_COLUMNS, enqueue_erase, job_from_row
 from voxrec.store.keyset import iterate_pages
 from voxrec.store.recording_columns import COLUMNS, KEPT, recording_from_row
@@ -298,6 +299,16 @@ class Recordings(ScopedRepository[Recording, RecordingFilter]):
         await enqueue_erase(transaction, recording_id, old.path, old.node, old.stored_object)
         if audit_entry is not None:
             await insert_entry(transaction, audit_entry(old))
+
+    async def with_earlier_timelines(self, snapshots: Sequence[Recording]) -> Sequence[Recording]:
+        """Return snapshots for `record`, with what their timelines lack (`voxrec.store.earlier_timelines`)."""
+        if not any(map(is_continuation, snapshots)):
+            return snapshots
+        stored = {each.id: each for each in await self.get_many([each.id for each in snapshots])}
+        return [
+            with_earlier_timeline(each, stored[each.id]) if is_continuation(each) and each.id in stored else each
+            for each in snapshots
+        ]
 
     async def record(
         self, *snapshots: Recording, claim_limit: int = 0, lease: timedelta = timedelta(minutes=1)

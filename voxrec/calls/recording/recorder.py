@@ -25,6 +25,7 @@ from voxrec.model import (
     RECORDING_STARTED,
     RECORDING_STOPPED,
     RECORDING_SUSPENDED,
+    TAKEN_OVER,
     PauseBehavior,
     Recording,
     RecordingState,
@@ -128,7 +129,7 @@ class Recorder:
         that process has ended the recording, empty if it is not known to have done so.
         """
         was_paused = self._log.recording.state is RecordingState.PAUSED
-        self.log.note("taken-over", by="voxrec")
+        self.log.note(TAKEN_OVER, by="voxrec")
         self._core.doubts.begin_after_takeover()
         if pause is not None and not was_paused:
             self.log.change_state(RecordingState.PAUSED, "paused", by="voxrec", detail=pause.behavior)
