@@ -14,7 +14,7 @@ from typing import Final
 
 _FENCE: Final = re.compile(r"^\s*(```+|~~~+)")
 _HEADING: Final = re.compile(r"#{1,6} +(.+?) *")
-_PAGE: Final = r"(?<![\w/.])`?((?:docs|bench)/[\w-]+\.md|(?:README|CONTRIBUTING|SECURITY|NEWS)\.md)`?"
+_PAGE: Final = r"(?<![\w/.])`?((?:docs|bench)/[\w-]+(?:\.md)?(?!\.?[\w/-])|(?:README|CONTRIBUTING|SECURITY|NEWS)\.md)`?"
 _MENTION: Final = re.compile(
     rf"""(?:\\?"(?P<before>[^"\\]{{1,80}})\\?"\ in\ )?{_PAGE}(?:,[\s\#]*\\?"(?P<after>[^"\\]{{1,80}})\\?")?""",
     re.VERBOSE,

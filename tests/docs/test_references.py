@@ -98,12 +98,15 @@ class ReferenceTests(SynchronousTestCase):
         (root / "docs" / "page.md").write_text("# Page\n\n```\n# not a section\n```\n")
         (root / "voxrec" / "a.py").write_text(
             '"""See docs/page.md, "Page"."""\n# docs/page.md, "not a section"\n# docs/gone.md\n'
+            '# "Page" in docs/gone. docs/page, docs/_build/html\n'
         )
         self.assertEqual(
             [str(broken) for broken in ReferenceChecker(root).broken()],
             [
                 "voxrec/a.py:2: not a section: docs/page.md has no such section",
                 "voxrec/a.py:3: docs/gone.md: no such file",
+                "voxrec/a.py:4: docs/gone: no such file",
+                "voxrec/a.py:4: docs/page: no such file",
             ],
         )
 
