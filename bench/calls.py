@@ -96,7 +96,7 @@ class MemoryTransport:
 
     def take_messages(self) -> list[bytes]:
         """Return the messages that were written since the last call, unmasked (RFC 6455, section 5.3)."""
-        return [_unmasked(frame) for frame in self.take_written()]
+        return [unmasked(frame) for frame in self.take_written()]
 
     def send_message(self, message: bytes) -> None:
         """Deliver a message to the client in one piece."""
@@ -121,10 +121,13 @@ class MemoryTransport:
         """Do nothing; as ITCPTransport."""
 
 
-def _unmasked(frame: bytes) -> bytes:
+def unmasked(frame: bytes) -> bytes:
+    """Return the message in a frame of less than 65,536 bytes from a client, at little cost: it is measured, too."""
     start = 2 if frame[1] & 127 < 126 else 4
     mask, masked = frame[start : start + 4], frame[start + 4 :]
-    return bytes(byte ^ mask[place % 4] for place, byte in enumerate(masked))
+    size = len(masked)
+    keys = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(masked, "big") ^ int.from_bytes(keys, "big")).to_bytes(size, "big")
 
 
 class ScriptedAsterisk:
