@@ -6,7 +6,8 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.ari.fakes import FakeTransport
-from voxrec.ari.client import AriClient, RtpStatistics
+from voxrec.ari.client import AriClient
+from voxrec.ari.rtp_statistics import RtpStatistics
 from voxrec.ari.transport import AriResponseError, Transport
 
 
@@ -172,8 +173,11 @@ class QueryTests(AriClientTestCase):
         self.http.responses["GET channels/1.1/rtp_statistics"] = json.dumps(statistics).encode()
         expected = RtpStatistics(rxcount=250, rxploss=3, remote_ssrc=3735928559)
         self.assertEqual(self.successResultOf(ensureDeferred(self.client.rtp_statistics("1.1"))), expected)
-        self.http.responses["GET channels/2.1/rtp_statistics"] = 404
-        self.assertEqual(self.successResultOf(ensureDeferred(self.client.rtp_statistics("2.1"))), RtpStatistics())
+        for status in (403, 404):
+            self.http.responses["GET channels/2.1/rtp_statistics"] = status
+            self.assertEqual(self.successResultOf(ensureDeferred(self.client.rtp_statistics("2.1"))), RtpStatistics())
+        self.http.responses["GET channels/2.1/rtp_statistics"] = 500
+        self.failureResultOf(ensureDeferred(self.client.rtp_statistics("2.1")), AriResponseError)
 
     def test_objects_that_do_not_exist(self) -> None:
         self.http.responses.update(

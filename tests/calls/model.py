@@ -315,6 +315,9 @@ class ModelAsterisk:
                 if found is None:
                     raise no(404, "Provided variable was not found")
                 return json.dumps({"value": found}).encode()
+            case "GET", "channels", id_, "rtp_statistics":
+                self._channel(request, id_)
+                return _OK
             case "POST", "channels", id_, "dial":
                 leg = self._own(request, id_)
                 if leg.dialled:

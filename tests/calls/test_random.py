@@ -25,6 +25,7 @@ from tests.calls.fake_asterisk import InMemorySink, make_profile
 from tests.calls.model import ModelAsterisk, ModelChannel, Outcome
 from voxrec.ami.client import AmiClient
 from voxrec.ami.protocol import AmiResponse
+from voxrec.ari import events
 from voxrec.ari.client import AriClient
 from voxrec.ari.events import Playback
 from voxrec.calls.admission import Admission
@@ -460,6 +461,37 @@ class Calls(RuleBasedStateMachine):
         self.model.replace(parties[index % len(parties)])
         self._let_something_happen(order)
 
+    @rule(
+        command=st.sampled_from(["answer", "renew", "pause", "resume"]),
+        outcomes=st.lists(st.sampled_from(["done", "late", "late", "lost before", "unsent"]), max_size=3),
+        then=st.lists(
+            st.sampled_from(["replace the caller", "time", "tasks", "response", "AMI reconnects", "pause", "resume"]),
+            max_size=6,
+        ),
+    )
+    def caller_is_replaced_while_a_command_has_no_response(
+        self, command: str, outcomes: list[Outcome], then: list[str]
+    ) -> None:
+        """Only the commands of the recording are late or lost."""
+        if command == "answer" and len(self.model.callers()) < 3:
+            self.model.action_outcomes.extend(outcomes)
+            self.answered_call(exten="100")
+        elif command != "answer":
+            self.model.action_outcomes.extend(outcomes)
+            self._send(command)
+        self._send("replace the caller")
+        for step in then:
+            match step:
+                case "time":
+                    self.time_passes(seconds=0.5)
+                case "tasks":
+                    self.everything_pending_happens()
+                case "response" if self.model.late_responses:
+                    self.late_response_arrives(index=0)
+                case _:
+                    self._send(step)
+        self.model.action_outcomes.clear()
+
     @precondition(lambda self: len(self._parties()) > 1)
     @rule(first=_INDEX, second=_INDEX, order=st.lists(_INDEX, max_size=4))
     def calls_are_joined(self, first: int, second: int, order: list[int]) -> None:
@@ -515,6 +547,13 @@ class Calls(RuleBasedStateMachine):
     def _deliver_events_of_transfers(self) -> None:
         while (event := self.model.next_event_of_transfer()) is not None:
             self.process.session.event_received(event)
+
+    def _deliver_replacements(self) -> None:
+        """Deliver the events of channels that have replaced others, before all other events."""
+        for about in [about for about, waiting in self.model.events.items() if _is_replacement(waiting[0])]:
+            event = self.model.next_event(list(self.model.events).index(about))
+            if event is not None:
+                self.process.session.event_received(event)
 
     def _let_something_happen(self, order: list[int]) -> None:
         for index in order:
@@ -620,11 +659,18 @@ class Calls(RuleBasedStateMachine):
         self.model.action_outcomes.clear()
 
     def _command(self, command: str) -> None:
+        self._send(command)
+        self.everything_pending_happens()
+        self.time_passes(seconds=0.5)
+
+    def _send(self, command: str) -> None:
         match command:
             case "pause" | "resume" if len(self.process.live_calls):
                 self.rest_changes(index=0, change=command, seconds=None)
             case "replace the caller" if self.model.callers():
-                self.party_is_replaced(index=0, order=[])
+                former = len(self.model.callers()) - 1  # of the call that was answered last
+                self.party_is_replaced(index=former, order=[])
+                self._deliver_replacements()
             case "renew":
                 for call in self.process.live_calls:
                     if call.recorder is not None:
@@ -635,8 +681,6 @@ class Calls(RuleBasedStateMachine):
                 self.late_action_is_executed(index=0)
             case "killed":
                 self.process_is_killed()
-        self.everything_pending_happens()
-        self.time_passes(seconds=0.5)
 
     # Failures.
 
@@ -779,7 +823,12 @@ class Calls(RuleBasedStateMachine):
         """Check that exactly one MixMonitor records each call that is to be recorded, and none each one that is not."""
         for call in self.process.live_calls:
             recorder = call.recorder
-            if recorder is None or call.status is not CallState.TALKING or not recorder.is_live:
+            if recorder is None or call.status is not CallState.TALKING:
+                continue
+            if not recorder.is_live:
+                recording = recorder.recording
+                ended = any(entry.event == "recording.stopped" for entry in recording.timeline)
+                assert ended or recording.reports_failure, f"{call.recording_id} has ended by itself"
                 continue
             monitors = [one for one in self.model.monitors.values() if one.channel == call.inbound.channel]
             audible = [one for one in monitors if one.opened and not one.muted]
@@ -795,6 +844,10 @@ class Calls(RuleBasedStateMachine):
                 self.late_response_arrives(index=0)
             self.everything_pending_happens()
             self.time_passes(seconds=1.0)
+
+
+def _is_replacement(event: events.Event) -> bool:
+    return isinstance(event, events.StasisStart) and event.replace_channel is not None
 
 
 async def _call(function: Callable[[], Any]) -> Any:

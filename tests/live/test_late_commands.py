@@ -1,5 +1,6 @@
 """AMI commands that Asterisk receives after voxrec has lost the connection: a proxy holds them back."""
 
+import re
 import time
 from typing import Any
 
@@ -57,7 +58,7 @@ class LateCommandTests(RecordedCallTestCase):
     async def test_commands_to_record_are_executed_during_later_pauses(self) -> None:
         stack, proxy = await self.start_stack_behind_proxy()
         assert isinstance(proxy, HoldingProxy)
-        call = ImpairedCall(stack, self.reactor, self.directory, seconds=11)
+        call = ImpairedCall(stack, self.reactor, self.directory, seconds=20)
         self.addCleanup(call.close)
         proxy.awaited = b"MixMonitor"  # the start
         profile = await call.place()
@@ -92,15 +93,32 @@ class LateCommandTests(RecordedCallTestCase):
         await stack.request_json("POST", path, {"state": "paused"})
         paused = time.monotonic()
         self.assertEqual(len(proxy.held), 1)
+        before = await self.started_last(stack)
         proxy.deliver()
+        await self.wait_until_stopped(stack, before)
         await self.sleep(seconds)
-        executed = await self.mix_monitors(stack)  # has no files
-        self.assertTrue(executed)
-        self.assertEqual([line for line in executed if "/recording/" in line], [])
         proxy.awaited = awaited
         resuming = time.monotonic()
         await stack.request_json("POST", path, {"state": "recording"})
         return paused, resuming
+
+    async def wait_until_stopped(self, stack: Stack, before: str) -> None:
+        """Wait until Asterisk has started a MixMonitor after that with the id ``before``, and voxrec has stopped it."""
+
+        async def stopped() -> bool:
+            executed = await self.mix_monitors(stack)
+            self.assertEqual([line for line in executed if "/recording/" in line], [], "it has files")
+            return not executed and await self.started_last(stack) != before
+
+        self.assertTrue(await stack.wait_until(stopped, 10))
+
+    async def started_last(self, stack: Stack) -> str:
+        """Return the id of the MixMonitor that was started last, which its channel stores; empty if none was."""
+        shown = [
+            await stack.asterisk.run_console_command(self.reactor, f"core show channel {name}")
+            for name in await self.channel_names(stack)
+        ]
+        return next((found[1] for text in shown if (found := re.search(r"VOXREC_MONITOR=(\S+)", text))), "")
 
     async def wait_for_mix_monitor(self, stack: Stack) -> None:
         """Wait until exactly one MixMonitor writes both files; one that was executed late has none."""
@@ -115,9 +133,13 @@ class LateCommandTests(RecordedCallTestCase):
 
     async def mix_monitors(self, stack: Stack) -> list[str]:
         """Return the lines of Asterisk's console about all MixMonitors."""
-        lines = (await stack.asterisk.run_console_command(self.reactor, "core show channels concise")).splitlines()
         shown: list[str] = []
-        for name in [line.split("!")[0] for line in lines if "!" in line]:
+        for name in await self.channel_names(stack):
             listed = await stack.asterisk.run_console_command(self.reactor, f"mixmonitor list {name}")
             shown.extend(line for line in listed.splitlines() if line.startswith("0x"))
         return shown
+
+    async def channel_names(self, stack: Stack) -> list[str]:
+        """Return Asterisk's names for all channels."""
+        lines = (await stack.asterisk.run_console_command(self.reactor, "core show channels concise")).splitlines()
+        return [line.split("!")[0] for line in lines if "!" in line]

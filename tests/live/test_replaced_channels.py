@@ -1,9 +1,11 @@
 """Transfers that Asterisk completes itself: channels of a call are replaced by others that voxrec did not create."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
+
+from twisted.protocols.portforward import ProxyServer
 
 from tests.live.live_test_case import PROFILE_SECONDS, shared_stack
 from tests.live.test_signalling import THIRD_HZ, RecordedCall, SignallingTestCase
@@ -12,6 +14,7 @@ from voxrec.sandbox.phone import Phone
 from voxrec.sandbox.rootfs import ASTERISK_16
 from voxrec.sandbox.sip_user_agent import OK, SipMessage, SipResponse, SipUserAgent
 from voxrec.sandbox.stack import Stack
+from voxrec.sandbox.tcp_proxy import TcpProxy
 
 RINGING = SipResponse(180)
 PROMPT_HZ = 700.0
@@ -360,6 +363,77 @@ class ReplacesTests(ReplacedChannelTestCase):
 
 
 class ReplacesOnAsterisk16Tests(ReplacesTests):
+    """The same tests on Asterisk 16."""
+
+    recipe = ASTERISK_16
+
+
+class DelayingServer(ProxyServer):
+    """A connection of voxrec to AMI, on which the start of a MixMonitor, or the response to it, is delayed."""
+
+    noisy = False
+
+    def dataReceived(self, data: bytes) -> None:
+        proxy: Any = self.factory
+        if b"Action: MixMonitor\r\n" in data and proxy.delays:
+            asterisk: Any = self.peer
+            if proxy.delays.pop() == "response":
+                asterisk.transport.pauseProducing()
+                proxy.held.append(asterisk.transport.resumeProducing)
+            else:
+                proxy.held.append(lambda: asterisk.transport.write(data))
+                return
+        super().dataReceived(data)
+
+
+class DelayingProxy(TcpProxy):
+    """A proxy to AMI that delays what ``delays`` names: ``command`` or ``response``, the next one last."""
+
+    protocol = DelayingServer
+
+    def __init__(self, target: int) -> None:
+        super().__init__(target)
+        self.delays: list[str] = []
+        self.held: list[Callable[[], object]] = []
+
+    def deliver(self) -> None:
+        """Deliver what is delayed."""
+        while self.held:
+            self.held.pop()()
+
+
+class StartTests(ReplacedChannelTestCase):
+    """The caller's channel is replaced before Asterisk has responded to the start of the recording."""
+
+    proxy_type = DelayingProxy
+
+    async def test_the_recording_continues_with_the_new_caller(self) -> None:
+        stack, proxy = await self.start_stack_behind_proxy()
+        assert isinstance(proxy, DelayingProxy)
+        for delayed in ("command", "response"):
+            desk = await self.start_phone(f"desk-{delayed}", demo_call.CALLEE_HZ)
+            profile = await self.add_profile(stack, desk.uri)
+            await self.sleep(PROFILE_SECONDS)
+            caller = await self.start_agent(stack)
+            proxy.delays.append(delayed)
+            answer = await caller.request(self.reactor, "INVITE", profile)
+            await self.sleep(0.2)
+            self.assertEqual(len(proxy.held), 1, delayed)
+            taker = await self.take_over_with(stack, replaces_of_caller(answer), 4.0)
+            await taker.wait_for("confirmed")
+            await self.sleep(1.0)  # the former channel is gone
+            proxy.deliver()
+            recording, samples, rate = await self.finished_recording(stack, profile, taker)
+            await self.assert_calls_are_over(stack)
+            self.assertEqual(recording["state"], "completed", delayed)
+            seconds = len(samples) / rate
+            self.assertGreater(seconds, 2.5, f"{delayed}: {recording}")
+            for channel, hz in ((demo_call.RIGHT, demo_call.CALLEE_HZ), (demo_call.LEFT, THIRD_HZ)):
+                self.assert_tone(samples, rate, channel, hz, seconds - 2.3, seconds - 0.2)
+        await self.assert_asterisk_is_idle(stack)
+
+
+class StartOnAsterisk16Tests(StartTests):
     """The same tests on Asterisk 16."""
 
     recipe = ASTERISK_16

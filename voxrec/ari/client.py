@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from voxrec.ari.events import Bridge, Channel
+from voxrec.ari.rtp_statistics import RtpStatistics
 from voxrec.ari.transport import AriResponseError, Transport
 from voxrec.ari.versions import WITH_PJSIP_HANGUP, WITH_WAKE_UP, drops_late_audio, predates
 
@@ -71,18 +72,6 @@ class _ConfigField(msgspec.Struct, frozen=True):
 
 class _Variable(msgspec.Struct, frozen=True):
     value: str = ""
-
-
-class RtpStatistics(msgspec.Struct, frozen=True):
-    """What Asterisk has received on a channel.
-
-    ``rxcount`` are packets; ``rxploss`` those that were lost according to the last RTCP report, among which Asterisk
-    counts a jump of the sequence numbers; ``remote_ssrc`` identifies the stream.
-    """
-
-    rxcount: int = 0
-    rxploss: int = 0
-    remote_ssrc: int = 0
 
 
 class _Status(msgspec.Struct, frozen=True):
@@ -238,7 +227,7 @@ class AriClient:
         try:
             return await self._query(RtpStatistics, "GET", ("channels", channel, "rtp_statistics"))
         except AriResponseError as error:
-            if not error.not_found:
+            if error.ari_status not in (403, 404):  # 403: a Local channel, for example
                 raise
             return RtpStatistics()
 

@@ -21,6 +21,7 @@ from voxrec.calls.recording.new_recording import new_recording, requires_prompt
 from voxrec.calls.recording.recorder import Recorder
 from voxrec.calls.recording.recording_commands import NARROWBAND, WIDEBAND, RecordingCommands
 from voxrec.calls.recording.recording_log import RecordingSink
+from voxrec.calls.signalling.rtp_report import counters_of
 from voxrec.calls.transfers.transfer_core import TRANSFER_REFUSED
 from voxrec.model import ANNOUNCEMENT_FAILED, Recording, RecordPrompt, Side
 from voxrec.model.reasons import DISK_FULL
@@ -312,6 +313,12 @@ class CallRecording:
         """Add an entry to the timeline, if the call is recorded."""
         if self.recorder is not None:
             self.recorder.log.note(event, by=by, detail=detail)
+
+    async def count_packets(self, side: Side, channel: str) -> None:
+        """Count what was received from a party on a replaced channel, if that exists and the call is recorded."""
+        recorder = self.recorder
+        if recorder is not None and (counters := counters_of(await self._asterisk.rtp_statistics(channel))):
+            recorder.log.rtp_reported(side, channel, counters)
 
     def transfer_refused(self, side: Side, reason: str) -> None:
         """Note that Asterisk has refused a transfer by a party, also if it is not recorded yet."""

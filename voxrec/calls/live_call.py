@@ -380,11 +380,11 @@ class LiveCall:
         elif role not in (EARLY_MEDIA, PROGRESS):
             self._call_recording.beep_finished()
 
-    def rtp_reported(self, side: Side, counters: RtpCounters) -> None:
-        """Handle what Asterisk has received from a party, whose channel ends."""
+    def rtp_reported(self, side: Side, channel: str, counters: RtpCounters) -> None:
+        """Handle what Asterisk has received from a party on a channel, which ends."""
         recorder = self._call_recording.recorder
         if recorder is not None:
-            recorder.log.rtp_reported(side, counters)
+            recorder.log.rtp_reported(side, channel, counters)
 
     def held(self, side: Side) -> None:
         """Handle ChannelHold of a party."""

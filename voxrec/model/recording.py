@@ -92,7 +92,7 @@ class SideVerdict(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class RtpCounters(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What Asterisk has received from one party until the call ended."""
+    """What Asterisk has received from one party until the call ended, on all its channels as far as it is known."""
 
     packets_received: Annotated[int, doc("Number of RTP packets that Asterisk received, duplicates included.")]
     packets_lost: Annotated[int, doc("Number of RTP packets that were lost until the last RTCP report, every 5 s.")]
@@ -103,6 +103,22 @@ class RtpCounters(Struct, frozen=True, kw_only=True, rename="camel"):
     def loss(self) -> float:
         """The fraction of the packets that was lost."""
         return self.packets_lost / max(1, self.packets_lost + self.packets_received)
+
+    def __add__(self, other: "RtpCounters") -> "RtpCounters":
+        """Return the counters of two channels together; the mean jitter is weighted by the packets."""
+        maxima = [one.max_jitter_ms for one in (self, other) if one.max_jitter_ms is not None]
+        means = [
+            (one.mean_jitter_ms, max(1, one.packets_received))
+            for one in (self, other)
+            if one.mean_jitter_ms is not None
+        ]
+        weights = sum(packets for _, packets in means)
+        return RtpCounters(
+            packets_received=self.packets_received + other.packets_received,
+            packets_lost=self.packets_lost + other.packets_lost,
+            max_jitter_ms=max(maxima, default=None),
+            mean_jitter_ms=round(sum(mean * packets for mean, packets in means) / weights, 1) if means else None,
+        )
 
 
 class RtpStatistics(Struct, frozen=True, kw_only=True, rename="camel"):

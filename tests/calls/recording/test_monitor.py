@@ -4,6 +4,7 @@ They also cover what happens while AMI is not connected, or if Asterisk fails.
 """
 
 from collections.abc import Collection, Mapping
+from itertools import pairwise
 from uuid import UUID
 
 from twisted.internet.defer import Deferred
@@ -223,8 +224,52 @@ class MonitorTests(SynchronousTestCase):
         self.files.complete = True
         self.clock.advance(0.1)
         self.successResultOf(paused)
+        self.requests()
         self.successResultOf(self.unmute())
-        self.assertEqual(self.requests(), [START])
+        self.assertEqual(self.requests(), ["GET channels/1700.1/variable", START])
+
+    def test_check_that_ari_does_not_answer_is_repeated_less_and_less_often(self) -> None:
+        """That does not prolong the doubt, and does not keep Asterisk from recording as it is to."""
+        query = "GET channels/1700.1/variable"
+        self.lose_start()
+        self.monitor.retry()
+        self.files.existing = set(Side)
+        self.clock.advance(0.1)
+        self.asterisk.lost.add("variable")
+        self.requests()
+        checked = []
+        for second in range(1, 101):
+            self.clock.advance(1)
+            if requests := self.requests():
+                self.assertEqual(requests, [query, MUTE])
+                checked.append(second)
+        self.assertEqual([later - at for at, later in pairwise(checked)], [2, 4, 8, 16, 32, 32])
+        self.asterisk.lost.clear()
+        self.asterisk.variables[MONITOR_VARIABLE] = "0xlate"
+        self.clock.advance(32)
+        self.assertEqual(self.requests(), [query, STOP, "POST channels/1700.1/variable", MUTE])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_what_ari_does_not_answer_before_a_start_raises_no_doubt(self) -> None:
+        self.lose_start()
+        self.clock.advance(60)
+        self.asterisk.lost.add("variable")
+        self.monitor.retry()
+        self.asterisk.lost.clear()
+        self.files.existing = set(Side)
+        self.files.complete = True
+        self.clock.advance(2)
+        self.clock.advance(1)
+        self.assertEqual((self.reported[-1], self.clock.getDelayedCalls()), ("started", []))
+
+    def test_codec_that_ari_does_not_tell(self) -> None:
+        self.core.late_offer = True
+        self.asterisk.errors["variable"] = 500
+        self.monitor.begin()
+        self.requests()
+        for _ in range(100):
+            self.clock.advance(0.02)
+        self.assertEqual(self.requests()[-1], START)
 
     def test_what_a_late_command_has_done_is_corrected(self) -> None:
         self.lose_start()

@@ -71,12 +71,32 @@ class RecordingLogTests(SynchronousTestCase):
 
     def test_statistics_of_both_parties_until_it_is_released(self) -> None:
         caller, callee = (RtpCounters(packets_received=count, packets_lost=1) for count in (100, 200))
-        self.inputs.rtp_reported(Side.CALLEE, callee)
+        self.inputs.rtp_reported(Side.CALLEE, "1.2", callee)
         self.inputs.close(16, "caller")
-        self.inputs.rtp_reported(Side.CALLER, caller)
+        self.inputs.rtp_reported(Side.CALLER, "1.1", caller)
         self.inputs.release()
-        self.inputs.rtp_reported(Side.CALLER, callee)
+        self.inputs.rtp_reported(Side.CALLER, "1.3", callee)
         self.assertEqual(self.sink.recordings[-1].rtp_statistics, RtpStatistics(caller=caller, callee=callee))
+
+    def test_statistics_of_the_channels_of_a_party_are_added(self) -> None:
+        first = RtpCounters(packets_received=100, packets_lost=7, max_jitter_ms=9.0, mean_jitter_ms=4.0)
+        second = RtpCounters(packets_received=300, packets_lost=1, max_jitter_ms=3.0, mean_jitter_ms=1.0)
+        total = RtpCounters(packets_received=400, packets_lost=8, max_jitter_ms=9.0, mean_jitter_ms=1.8)
+        for channel, counters in (("1.1", first), ("1.2", first), ("1.2", second)):  # the last two are of one channel
+            self.inputs.rtp_reported(Side.CALLER, channel, counters)
+        self.assertEqual(self.log.recording.rtp_statistics, RtpStatistics(caller=total))
+        taken_over = RecordingLog(self.clock, self.sink, self.log.recording)
+        recording_log_machine(taken_over).rtp_reported(Side.CALLER, "1.3", first)
+        statistics = taken_over.recording.rtp_statistics
+        assert statistics is not None and statistics.caller is not None
+        self.assertEqual((statistics.caller.packets_received, statistics.caller.packets_lost), (500, 15))
+
+    def test_jitter_that_is_not_known(self) -> None:
+        known = RtpCounters(packets_received=100, packets_lost=0, max_jitter_ms=9.0, mean_jitter_ms=4.0)
+        unknown = RtpCounters(packets_received=300, packets_lost=0)
+        for one, other in ((known, unknown), (unknown, known)):
+            self.assertEqual(((one + other).max_jitter_ms, (one + other).mean_jitter_ms), (9.0, 4.0))
+        self.assertIsNone((unknown + unknown).mean_jitter_ms)
 
     def test_refused_recording_is_absent(self) -> None:
         self.inputs.refuse("disk-full")

@@ -11,7 +11,7 @@ from tests.calls.fake_asterisk import ProcessFixture, ProfileDirectory, make_pro
 from tests.calls.test_admission import make_caller
 from voxrec.ari import events
 from voxrec.calls.live_call import LiveCall
-from voxrec.model import Attempt, Profile, RecordingState
+from voxrec.model import Attempt, Profile, RecordingState, RtpCounters, RtpStatistics
 
 CALLER = make_caller()
 
@@ -51,6 +51,25 @@ class EventTests(RouterTestCase):
         ):
             self.router.handle(event)
         self.assertEqual(self.asterisk.take_requests(), [])
+
+    def test_packets_of_all_channels_of_a_party_are_counted(self) -> None:
+        """Asterisk reports nothing about a channel that was replaced, also by the placeholder of a transfer."""
+        call = self.talk()
+        report = events.UserEvent(received="100", lost="1", jitter="0.005")
+        for channel, name in ((CALLER.id, "PJSIP/trunk-9"), (call.leg, "Local/third@voxrec-transfer-00000001;1")):
+            self.asterisk.responses[f"GET channels/{channel}/rtp_statistics"] = (
+                b'{"rxcount": 200, "rxploss": 3, "local_maxjitter": 0.02}'
+            )
+            taker = events.Channel(id=f"{channel}-taker", name=name, state="Up")
+            self.router.handle(events.StasisStart(taker, (), events.Channel(id=channel)))
+        for channel in (call.inbound.channel, call.leg):
+            self.router.handle(events.ChannelUserevent(events.RTP_EVENT, report, events.Channel(id=channel)))
+        leg = RtpCounters(packets_received=100, packets_lost=1, max_jitter_ms=5.0)
+        caller = RtpCounters(packets_received=300, packets_lost=4, max_jitter_ms=20.0)
+        recording = call.recording
+        assert recording is not None
+        # the leg stays the current one until the target is known; its own report replaces what was asked
+        self.assertEqual(recording.rtp_statistics, RtpStatistics(caller=caller, callee=leg))
 
     def test_channel_that_belongs_to_no_call_is_ended(self) -> None:
         leg = "voxrec-10000000-0000-4000-8000-000000000009-leg"
@@ -133,7 +152,7 @@ class TransferTests(RouterTestCase):
         replaced = events.Channel(id=call.leg)
         half = events.Channel(id="local;1", name="Local/x@voxrec-transfer-00000001;1")
         self.router.handle(events.StasisStart(half, (), replaced))
-        self.assertEqual(self.asterisk.take_requests(), [])
+        self.assertEqual(self.asterisk.take_requests(), [f"GET channels/{call.leg}/rtp_statistics"])
 
     def test_transfer_of_an_unknown_leg_removes_the_placeholder(self) -> None:
         for name in ("PJSIP/unknown-1", ""):

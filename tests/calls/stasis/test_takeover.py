@@ -283,18 +283,31 @@ class TakeoverTests(TakeoverTestCase):
     def test_mix_monitor_that_has_no_files_is_replaced(self) -> None:
         """The other process has started it, but it could not open them any more."""
         self.take_over(recording=self.stored(), files_began=None)
-        self.assertEqual(self.take_requests(), ["StopMixMonitor CALLER", "MixMonitor CALLER"])
+        expected = ["StopMixMonitor CALLER", "GET channels/CALLER/variable", "MixMonitor CALLER"]
+        self.assertEqual(self.take_requests(), expected)
 
     def test_recording_that_was_being_ended_is_ended(self) -> None:
         stopped = TimelineEntry(at=80.0, event="recording.stopped", by="voxrec", detail="max-duration")
         self.take_over(recording=self.stored(timeline=(stopped,)))
         self.assertEqual(self.take_requests(), [*ASSERT, "StopMixMonitor CALLER"])
 
+    def test_recording_that_a_version_without_the_variable_of_its_end_has_ended_does_not_continue(self) -> None:
+        """The Recording as last stored says so, although the variables of the channel do not."""
+        stopped = TimelineEntry(at=80.0, event="recording.stopped", by="voxrec", detail="max-duration")
+        for state in (RecordingState.PROCESSING, RecordingState.COMPLETED, RecordingState.RECORDING):
+            for monitor in (MONITOR, ""):
+                self.setUp()
+                call = self.take_over(monitor=monitor, recording=self.stored(state=state, timeline=(stopped,)))
+                self.files.close(call)
+                self.clock.advance(30)
+                self.assertNotIn("MixMonitor CALLER", self.take_requests(), (state, monitor))
+                self.assertFalse(call.recorder is not None and call.recorder.is_live)
+
     def test_recording_that_was_due_begins(self) -> None:
         call = self.take_over(recording=self.stored(), **NOT_RECORDED)
         self.files.create(call)
         assert call.recording is not None
-        self.assertEqual(self.take_requests(), ["GET channels/CALLER/variable", *RECORD][1:])
+        self.assertEqual(self.take_requests(), ["GET channels/CALLER/variable", *RECORD])
         self.assertEqual(
             [entry.event for entry in call.recording.timeline], ["taken-over", "recording.failed", "recording.started"]
         )

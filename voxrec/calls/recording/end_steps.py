@@ -6,7 +6,6 @@ from twisted.python.failure import Failure
 from voxrec.calls.recording.monitor_core import MonitorCore
 from voxrec.calls.recording.monitor_inputs import MonitorInputs
 from voxrec.calls.recording.monitor_states import MonitorStates
-from voxrec.model import Side
 
 
 def watch_end(inputs: MonitorInputs, core: MonitorCore) -> None:
@@ -26,15 +25,20 @@ def add_stop(states: MonitorStates) -> None:
         core.commands.stop(core.channel, core.monitor).addCallbacks(lambda _: inputs.stopped(), failed)
 
     def stop_begun(inputs: MonitorInputs, core: MonitorCore, monitor: str) -> None:
-        core.monitor, core.expected = monitor, frozenset(Side)
+        core.use_monitor(monitor)
         stop(inputs, core)
 
     for state in (*states.delayed, *states.started, states.leaving, states.leave_waiting):
         pep614(state.upon(MonitorInputs.stop).to(states.stopping))(stop)
     for state in (states.moving, states.rejoining, states.suspended):
         pep614(state.upon(MonitorInputs.stop).to(states.closing))(watch_end)
-    for state in states.commanded:
+    for state in (states.starting, states.locating):
         state.upon(MonitorInputs.stop).to(states.cancelling).returns(None)
+
+    @pep614(states.replaced.upon(MonitorInputs.stop).to(states.cancelling))
+    def cancel_on_former(inputs: MonitorInputs, core: MonitorCore) -> None:
+        core.channel = core.former_channel
+
     pep614(states.cancelling.upon(MonitorInputs.begun).to(states.stopping))(stop_begun)
     pep614(states.stop_waiting.upon(MonitorInputs.retry).to(states.stopping))(stop)
     pep614(states.stopping.upon(MonitorInputs.stopped).to(states.closing))(watch_end)
@@ -66,7 +70,7 @@ def add_end(states: MonitorStates) -> None:
 
     @pep614(states.ending.upon(MonitorInputs.begun).to(states.closing))
     def watch_end_of_begun(inputs: MonitorInputs, core: MonitorCore, monitor: str) -> None:
-        core.monitor, core.expected = monitor, frozenset(Side)
+        core.use_monitor(monitor)
         watch_end(inputs, core)
 
     @pep614(states.ending.upon(MonitorInputs.unsent).to(states.closing))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from automat import TypeMachineBuilder
 
-from voxrec.calls.recording.continuation_steps import add_continuation, add_takeover
+from voxrec.calls.recording.continuation_steps import add_continuation, add_replacement, add_takeover
 from voxrec.calls.recording.end_steps import add_detachment, add_end, add_stop
 from voxrec.calls.recording.monitor_core import MonitorCore
 from voxrec.calls.recording.monitor_inputs import MonitorInputs
@@ -30,6 +30,7 @@ def _make_machine() -> Callable[[MonitorCore], MonitorInputs]:
     add_start(states)
     add_outages(states)
     add_continuation(states)
+    add_replacement(states)
     add_takeover(states)
     add_pauses(states)
     add_suspension(states)
@@ -63,7 +64,7 @@ def _ignore_late_inputs(states: MonitorStates) -> None:
         states.closed,
     ):
         state.upon(MonitorInputs.stop).loop().returns(None)
-    for state in (states.idle, *states.finishing, states.closed):
+    for state in (*states.finishing, states.closed):
         state.upon(MonitorInputs.use_channel).loop().returns(None)
     # what is started next has new decoders
     for state in (states.idle, *states.commanded, *states.delayed, *states.between, *states.finishing, states.closed):

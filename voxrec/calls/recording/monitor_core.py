@@ -87,39 +87,50 @@ class MonitorCore:
 
     # Commands.
 
-    async def start(self) -> str:
-        """Start a MixMonitor, and return its id."""
+    async def start(self, channel: str) -> str:
+        """Start a MixMonitor on a channel, and return its id."""
         if self.late_offer:
-            self.format_ = await self._agreed_format()
+            self.format_ = await self._agreed_format(channel)
             self.late_offer = False
         if self.detached:
             raise self.not_recorded()
-        return await self.commands.start(self.channel, self.recording.id, self.format_, append=self.appends)
+        return await self.commands.start(channel, self.recording.id, self.format_, append=self.appends)
 
-    async def locate(self) -> str:
+    async def locate(self, channel: str) -> str:
         """Return the id of the MixMonitor that a command of unknown outcome has started; start one if it has not.
 
-        One that has not opened both files when this is called will not open any more: the AMI session is over.
+        One that has not opened both files when this is called will not open any more: the AMI session is over, or it
+        was started on another channel, which has ended.
         """
-        monitor = await self.commands.find(self.channel)
+        monitor = await self.find(channel)
         if monitor and await self.commands.files.written(self.recording.id) == frozenset(Side):
             return monitor
         if monitor:
-            await self.commands.stop(self.channel, monitor)
+            await self.commands.stop(channel, monitor)
         self.appends = bool(await self.commands.files.created(self.recording.id))
         deadline = self.clock.seconds() + _OPEN_TIMEOUT
         while await self.commands.files.written(self.recording.id):
             if self.clock.seconds() >= deadline:
-                raise AsteriskUnavailable(f"Asterisk still writes to the files of Recording {self.recording.id}")
+                raise CommandNotSent(f"Asterisk still writes to the files of Recording {self.recording.id}")
             await deferLater(self.clock, _CLOSE_INTERVAL)
-        return await self.start()
+        return await self.start(channel)
 
-    def leave(self, inputs: MonitorInputs, channel: str) -> None:
-        """Stop the MixMonitor, which another one on ``channel`` is to continue."""
+    async def find(self, channel: str) -> str:
+        """Return what `RecordingCommands.find` does. If that is not known, raise an error that leaves no doubt."""
+        try:
+            return await self.commands.find(channel)
+        except VoxrecError as error:
+            raise CommandNotSent(error.detail) from error
+
+    def use_monitor(self, monitor: str) -> None:
+        """Handle that Asterisk has started a MixMonitor, which opens both files."""
+        self.monitor, self.former, self.expected = monitor, "", frozenset(Side)
+
+    def leave_channel(self, inputs: MonitorInputs, channel: str) -> None:
+        """Stop the MixMonitor on ``channel``, which another one is to continue."""
         self.cancel_timers()
         self.polling.cancel()
-        self.former_channel, self.channel = self.channel, channel
-        self.former, self.appends = self.monitor, True
+        self.former_channel, self.former, self.appends = channel, self.monitor, True
         Deferred.fromCoroutine(self.stop_former(inputs))
 
     async def stop_former(self, inputs: MonitorInputs) -> None:
@@ -131,22 +142,26 @@ class MonitorCore:
             await self.commands.stop(self.former_channel, self.former)
         except VoxrecError as error:
             if self.former_channel == self.channel:
-                if not _may_be_executed(error):
+                if not may_be_executed(error):
                     inputs.not_left(Failure())
                     return
                 inputs.leave_failed(Failure())
                 return
         inputs.left(_DECODER_GAP if self.former_channel == self.channel else 0.0)
 
-    async def _agreed_format(self) -> str:
+    async def _agreed_format(self, channel: str) -> str:
         """Wait for the ACK of a late offer, which determines the codec; until then nothing can be sent to the caller.
 
-        If it is not known after two seconds, record in the format of the first codec that was offered.
+        If it is not known after two seconds, record in the format of the first codec that was offered. Raises
+        `CommandNotSent` if the channel is replaced: the codec of the present one is needed.
         """
         deadline = self.clock.seconds() + _ACK_TIMEOUT
         while self.clock.seconds() < deadline:
-            if (format_ := await self.commands.agreed_format(self.channel)) is not None:
-                return format_
+            if channel != self.channel:
+                raise CommandNotSent(f"channel {channel} was replaced")
+            with suppress(VoxrecError):
+                if (format_ := await self.commands.agreed_format(channel)) is not None:
+                    return format_
             await deferLater(self.clock, _ACK_INTERVAL)
         return self.format_
 
@@ -168,6 +183,8 @@ class MonitorCore:
     async def _set_muted(self, inputs: MonitorInputs, *, muted: bool) -> bool:
         """Record silence or audio. Return False if the MixMonitor does not record any more, and nothing follows it.
 
+        If it is not the current one any more, another one is about to continue, or to be withheld.
+
         If it is not known whether Asterisk records audio again, the recording is not paused any more: during a pause
         nothing may be recorded.
         """
@@ -176,8 +193,10 @@ class MonitorCore:
         try:
             recording = await self.commands.set_muted(self.channel, monitor, muted=muted)
         except VoxrecError as error:
+            if is_channel_gone(error) and not self.is_current(monitor):
+                return True
             self.check_later(inputs)
-            if _may_be_executed(error):
+            if may_be_executed(error):
                 self.doubts.begin()
                 if not muted:
                     self.report_failure(None, error.detail)
@@ -186,7 +205,7 @@ class MonitorCore:
             if is_channel_gone(error):
                 raise self.not_recorded() from None
             raise
-        return recording or monitor == self.former  # then another one is about to continue, or to be withheld
+        return recording or not self.is_current(monitor)
 
     def request_change(self, changed: Deferred[None], *, muted: bool) -> None:
         """Pause or resume when the outcome of the present command is known; ``changed`` fires when it has its effect.
@@ -244,55 +263,9 @@ class MonitorCore:
         detail = f"Recording {self.recording.id} cannot be changed: Asterisk does not record the call now."
         return Conflict(detail, reason=ProblemReason.NOT_RECORDED_NOW)
 
-    async def verify(self, inputs: MonitorInputs) -> None:
-        """Find out whether a MixMonitor of a former AMI session writes both files; if not, another one continues."""
-        if await self.commands.files.written(self.recording.id) == frozenset(Side):
-            self.check_later(inputs)
-            await self._confirm(inputs)
-            return
-        with suppress(VoxrecError):  # it could not open them, or not both
-            await self.commands.stop(self.channel, self.monitor)
-        inputs.interrupted()
-
-    async def check(self, inputs: MonitorInputs) -> None:
-        """Correct what a command that was executed late has done, and find out whether Asterisk still records."""
-        self.check_later(inputs)
-        if self.doubts.to_be_checked:
-            try:
-                await self._stop_other()
-            except VoxrecError as error:
-                self._doubt_if_executed(error)
-                return
-        await self._confirm(inputs)
-
-    async def _confirm(self, inputs: MonitorInputs) -> None:
-        """Tell Asterisk again whether to record silence, and find out whether it still records."""
-        monitor = self.monitor
-        try:
-            recording = await self.commands.set_muted(self.channel, monitor, muted=self.muted)
-        except VoxrecError as error:
-            self._doubt_if_executed(error)
-            return
-        if monitor == self.former:
-            return
-        if not recording:
-            self.report_interruption()
-            inputs.interrupted()
-        elif not self.doubts.remain:
-            self.doubts.checked()
-            self.check_timer.cancel()
-
-    def _doubt_if_executed(self, error: VoxrecError) -> None:
-        if _may_be_executed(error):
-            self.doubts.begin()
-
-    async def _stop_other(self) -> None:
-        """Stop a MixMonitor that was started late: it has no files, but is the one that another process would find."""
-        monitor = self.monitor
-        other = await self.commands.find(self.channel)
-        if other not in ("", monitor) and monitor == self.monitor != self.former:
-            await self.commands.stop(self.channel, other)
-            await self.commands.store(self.channel, monitor)
+    def is_current(self, monitor: str) -> bool:
+        """Return whether a MixMonitor is the one that records, which is not being replaced by another one."""
+        return monitor == self.monitor != self.former
 
     def retry_later(self, inputs: MonitorInputs) -> None:
         """Repeat what has failed after 2 s, or earlier if AMI is connected before."""
@@ -382,7 +355,7 @@ class MonitorCore:
         self.note(side, detail)
 
 
-def _may_be_executed(error: VoxrecError) -> bool:
+def may_be_executed(error: BaseException | None) -> bool:
     """Return whether Asterisk may have executed a command that has failed."""
     return isinstance(error, AsteriskUnavailable) and not isinstance(error, CommandNotSent)
 

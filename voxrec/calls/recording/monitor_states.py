@@ -20,6 +20,7 @@ class MonitorStates:
     - `waiting`: that could not be sent, because AMI is not connected.
     - `uncertain`: it is not known whether Asterisk has started one.
     - `locating`: this is being found out; if it has not, one is started.
+    - `replaced`: the caller's channel was replaced before Asterisk has responded to a start on it.
     - `opening`: a MixMonitor was started, and opens its files.
     - `recording`: it writes its files; during a pause, silence.
     - `leaving`: it is being stopped, for another one is to continue its files.
@@ -38,6 +39,7 @@ class MonitorStates:
     waiting: State
     uncertain: State
     locating: State
+    replaced: State
     opening: State
     recording: State
     leaving: State
@@ -55,7 +57,7 @@ class MonitorStates:
     @property
     def commanded(self) -> tuple[State, ...]:
         """The states in which a MixMonitor is being started."""
-        return (self.starting, self.locating)
+        return (self.starting, self.locating, self.replaced)
 
     @property
     def delayed(self) -> tuple[State, ...]:

@@ -3,6 +3,7 @@
 from automat import pep614
 from twisted.internet.defer import Deferred
 
+from voxrec.calls.recording.late_commands import watch_strays
 from voxrec.calls.recording.monitor_core import MonitorCore
 from voxrec.calls.recording.monitor_inputs import MonitorInputs
 from voxrec.calls.recording.monitor_states import MonitorStates
@@ -82,6 +83,7 @@ def add_suspension(states: MonitorStates) -> None:
         core.started()
         if core.appends or not core.is_late:  # else the files begin when the recording starts
             core.suspended(core.recorded)
+        watch_strays(core)
 
     pep614(states.suspended.upon(MonitorInputs.mute).loop())(do_nothing)
     # a pause that failed after the recording was suspended

@@ -6,6 +6,8 @@ Every change is appended as a complete Recording, so that appending one twice do
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import reduce
+from operator import add
 from typing import Final, Protocol
 
 import msgspec
@@ -68,8 +70,8 @@ class RecordingLogInputs(Protocol):
     def close(self, cause: int | None, by: str | None) -> None:
         """The recording ends: with the call, which ``by`` ended with this Q.850 ``cause``, or earlier (both None)."""
 
-    def rtp_reported(self, side: Side, counters: RtpCounters) -> None:
-        """Asterisk has reported what it has received from a party."""
+    def rtp_reported(self, side: Side, channel: str, counters: RtpCounters) -> None:
+        """Asterisk has reported what it has received from a party on a channel."""
 
     def release(self) -> None:
         """All files are closed, or will be finished as they are."""
@@ -86,9 +88,14 @@ class RecordingLog:
     sink: RecordingSink
     recording: Recording
     flush: Deadline = field(init=False)
+    _counters: dict[Side, dict[str, RtpCounters]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.flush = Deadline(self.clock)
+        statistics = self.recording.rtp_statistics or RtpStatistics()
+        stored = {Side.CALLER: statistics.caller, Side.CALLEE: statistics.callee}
+        # the counters of each channel, and those of a process that had the call before
+        self._counters = {side: {} if counters is None else {"": counters} for side, counters in stored.items()}
 
     def now(self) -> datetime:
         """Return the current time in UTC."""
@@ -98,6 +105,14 @@ class RecordingLog:
         """Append the Recording to the sink, with all entries of the timeline so far."""
         self.flush.cancel()
         self.sink.append(self.recording)
+
+    def count_packets(self, side: Side, channel: str, counters: RtpCounters) -> None:
+        """Add what was received on a channel, in place of an earlier report about it, to that of the other ones."""
+        of_side = self._counters[side]
+        of_side[channel] = counters
+        statistics = self.recording.rtp_statistics or RtpStatistics()
+        changed = msgspec.structs.replace(statistics, **{side.value: reduce(add, of_side.values())})
+        self.recording = msgspec.structs.replace(self.recording, rtp_statistics=changed)
 
     def add_entry(self, event: str, by: str | None, detail: str | None) -> None:
         """Add an entry to the timeline, with the time since the recording began; append it within 2 s."""
@@ -224,10 +239,10 @@ def _make_machine() -> Callable[[RecordingLog], RecordingLogInputs]:
             )
         log.flush.cancel()
 
-    def rtp_reported(inputs: RecordingLogInputs, log: RecordingLog, side: Side, counters: RtpCounters) -> None:
-        statistics = log.recording.rtp_statistics or RtpStatistics()
-        changed = msgspec.structs.replace(statistics, **{side.value: counters})
-        log.recording = msgspec.structs.replace(log.recording, rtp_statistics=changed)
+    def rtp_reported(
+        inputs: RecordingLogInputs, log: RecordingLog, side: Side, channel: str, counters: RtpCounters
+    ) -> None:
+        log.count_packets(side, channel, counters)
 
     for state in (live, stopping, closed):
         pep614(state.upon(RecordingLogInputs.rtp_reported).loop())(rtp_reported)

@@ -7,7 +7,8 @@ from automat import pep614
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from voxrec.calls.recording.monitor_core import NOT_OPENED, MonitorCore
+from voxrec.calls.recording import late_commands
+from voxrec.calls.recording.monitor_core import NOT_OPENED, MonitorCore, may_be_executed
 from voxrec.calls.recording.monitor_inputs import MonitorInputs
 from voxrec.calls.recording.monitor_states import MonitorStates
 from voxrec.errors import AsteriskUnavailable, CommandNotSent
@@ -17,17 +18,24 @@ from voxrec.model import Side
 def start(inputs: MonitorInputs, core: MonitorCore) -> None:
     """Tell Asterisk to start a MixMonitor, unless the recording is paused: then it is suspended."""
     core.cancel_timers()
+    core.polling.cancel()
     if core.muted:
         inputs.suspend()
         core.settle_change()
     else:
-        _run(inputs, core.start())
+        _run(inputs, _start(core, core.channel))
+
+
+async def _start(core: MonitorCore, channel: str) -> str:
+    if core.doubts.remain:
+        await late_commands.stop_stray(core, channel)
+    return await core.start(channel)
 
 
 def locate(inputs: MonitorInputs, core: MonitorCore) -> None:
     """Find the MixMonitor that a command of unknown outcome has started, or start one."""
     core.cancel_timers()
-    _run(inputs, core.locate())
+    _run(inputs, core.locate(core.channel))
 
 
 def _run(inputs: MonitorInputs, command: Coroutine[Any, Any, str]) -> None:
@@ -49,7 +57,7 @@ def add_start(states: MonitorStates) -> None:
     @pep614(states.starting.upon(MonitorInputs.begun).to(states.opening))
     @pep614(states.locating.upon(MonitorInputs.begun).to(states.opening))
     def begun(inputs: MonitorInputs, core: MonitorCore, monitor: str) -> None:
-        core.monitor, core.expected = monitor, frozenset(Side)
+        core.use_monitor(monitor)
         core.watch_creation(inputs)
         if core.doubts.remain:
             core.check_later(inputs)
@@ -74,7 +82,7 @@ def add_start(states: MonitorStates) -> None:
         core.over()
         core.settle_change(core.not_recorded())
 
-    for state in (*states.commanded, states.cancelling):
+    for state in (states.starting, states.locating, states.cancelling):
         pep614(state.upon(MonitorInputs.refused).to(states.closed))(refuse)
 
 
@@ -100,7 +108,8 @@ def add_outages(states: MonitorStates) -> None:
     @pep614(states.locating.upon(MonitorInputs.unavailable).to(states.uncertain))
     @pep614(states.locating.upon(MonitorInputs.unsent).to(states.uncertain))
     def wait_for_outcome(inputs: MonitorInputs, core: MonitorCore, failure: Failure) -> None:
-        core.doubts.begin()
+        if may_be_executed(failure.value):
+            core.doubts.begin()
         core.monitor = ""
         core.report_delay(failure)
         core.started()
@@ -115,8 +124,8 @@ def add_outages(states: MonitorStates) -> None:
 
     @pep614(states.opening.upon(MonitorInputs.retry).loop())
     def verify(inputs: MonitorInputs, core: MonitorCore) -> None:
-        Deferred.fromCoroutine(core.verify(inputs))
+        Deferred.fromCoroutine(late_commands.verify(inputs, core))
 
     @pep614(states.recording.upon(MonitorInputs.retry).loop())
     def check(inputs: MonitorInputs, core: MonitorCore) -> None:
-        Deferred.fromCoroutine(core.check(inputs))
+        Deferred.fromCoroutine(late_commands.check(inputs, core))

@@ -119,7 +119,7 @@ class Router:
                 self._for_invited(channel.id, lambda call: call.caller_refused(fields.status_code))
             case events.ChannelUserevent(events.RTP_EVENT, fields, events.Channel() as channel):
                 if (counters := read_counters(fields)) is not None:
-                    self._for_party(channel.id, lambda call, side: call.rtp_reported(side, counters))
+                    self._for_party(channel.id, lambda call, side: call.rtp_reported(side, channel.id, counters))
             case events.Dial(peer, dialstatus, forward):
                 self._leg_progressed(peer, dialstatus, forward)
             case events.ChannelDtmfReceived(channel, digit):
@@ -156,6 +156,8 @@ class Router:
     def _channel_entered(self, channel: events.Channel, args: tuple[str, ...], replaced: events.Channel | None) -> None:
         owner = owner_of(channel.id)
         call = None if owner is None else self._live_calls.get(owner[0])
+        if replaced is not None:
+            self._count_packets(replaced.id)
         if args[:1] == (INBOUND,) and channel.is_inbound_call and owner is None:
             self.caller_entered(channel, args[1:])
         elif args[:1] == (TRANSFERRED,):
@@ -178,6 +180,13 @@ class Router:
             call.leg_entered(channel.id, channel.name)
         else:
             call.snoop_entered(owner[1])
+
+    def _count_packets(self, replaced: str) -> None:
+        """Ask what was received on a channel that was replaced: the dialplan's report about it does not arrive."""
+        of_caller = self._live_calls.of_caller(replaced)
+        call, side = (of_caller, Side.CALLER) if of_caller else (self._live_calls.of_leg(replaced), Side.CALLEE)
+        if call is not None:
+            call.core.steps.attempt(call.core.recording.count_packets(side, replaced))
 
     def caller_entered(self, channel: events.Channel, args: tuple[str, ...] = ()) -> None:
         """Accept or refuse an inbound call; ``args`` are the arguments of Stasis behind ``incoming``."""
