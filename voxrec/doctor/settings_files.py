@@ -37,7 +37,7 @@ def _check_readable(file: Path, account: Account) -> Finding | None:
             return failed(
                 _CHECK,
                 f"{account.name} may not enter {describe(directory)}, and so not read {file}",
-                f"chgrp {account.name} {directory} && chmod g+x {directory}",
+                f"move the file to /etc/voxrec, or chgrp {account.name} {directory} && chmod g+x {directory}",
             )
     if not file.exists():
         return failed(_CHECK, f"{file} does not exist", "create it, or correct the setting that names it")
