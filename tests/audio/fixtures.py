@@ -1,5 +1,6 @@
 """Fixtures: generated audio with known samples, and a test case that writes and reads audio files."""
 
+import io
 import tempfile
 from pathlib import Path
 
@@ -29,6 +30,16 @@ def constant(value: int, seconds: float) -> Samples:
 
 def silence(seconds: float) -> Samples:
     return constant(0, seconds)
+
+
+def g711(samples: Samples, codec: str = "ULAW") -> Samples:
+    """Return samples as A-law ("ALAW") or mu-law ("ULAW") transports them."""
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, RATE, format="RAW", subtype=codec)
+    decoded: Samples = soundfile.read(
+        io.BytesIO(encoded.getvalue()), samplerate=RATE, channels=1, format="RAW", subtype=codec, dtype="int16"
+    )[0]
+    return decoded
 
 
 def measure(samples: Samples, rate: int = RATE) -> Meter:

@@ -1,13 +1,11 @@
 """Tests of voxrec.audio.meter."""
 
-import io
 import math
 
 import numpy as np
-import soundfile
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.audio.fixtures import RATE, SPEECH_AMPLITUDE, Samples, constant, measure, silence, tone
+from tests.audio.fixtures import RATE, SPEECH_AMPLITUDE, Samples, constant, g711, measure, silence, tone
 from voxrec.audio.meter import SPEECH_DBFS, WINDOW_SECONDS, frames_per_block
 
 
@@ -52,14 +50,9 @@ class DuplicateTests(SynchronousTestCase):
     """Packets that were recorded twice."""
 
     def speech(self, seconds: float = 8.0) -> Samples:
-        """Return noise as G.711 encodes it: from almost silent to loud."""
-        noise = np.random.default_rng(3).standard_normal(round(seconds * RATE)) * np.geomspace(20, 8000, 8).repeat(RATE)
-        encoded = io.BytesIO()
-        soundfile.write(encoded, np.clip(noise / 32768, -1, 1), RATE, format="RAW", subtype="ULAW")
-        raw: Samples = soundfile.read(
-            io.BytesIO(encoded.getvalue()), samplerate=RATE, channels=1, format="RAW", subtype="ULAW", dtype="int16"
-        )[0]
-        return raw
+        """Return noise as G.711 encodes it: from soft to loud."""
+        noise = np.random.default_rng(3).standard_normal(round(seconds * RATE)) * np.geomspace(40, 8000, 8).repeat(RATE)
+        return g711(np.clip(noise, -32768, 32767).astype(np.int16))
 
     def duplicated(self, packets: list[Samples], every: int) -> Samples:
         """Return the audio of ``packets``, each n-th of them twice."""
@@ -88,6 +81,34 @@ class DuplicateTests(SynchronousTestCase):
         speech[16_000:16_320] = 0  # two packets of silence
         speech[24_000:32_000] = 8
         self.assertEqual(measure(speech).duplicate_seconds, 0.0)
+
+    def test_bursts_of_tones_of_two_periods(self) -> None:
+        """Dialling, ringing, busy and special information tones, stuttered or cut, whose period is that of a packet."""
+        noise = np.random.default_rng(4)
+        single = [(frequency,) for frequency in range(25, 3401, 25)]
+        pairs = [(350, 440), (400, 450), (440, 480), (480, 620), (950, 1400), (1700, 1300), (425, 475), (350, 450)]
+        for codec in ("ALAW", "ULAW"):
+            for amplitude in (300, SPEECH_AMPLITUDE, 9000):
+                for frequencies in (*single, *pairs):
+                    bursts = []
+                    for milliseconds in (20, 22, 40, 43, 45, 60, 66, 80, 84, 90, 100, 120, 130, 135):
+                        for before in (silence(0.06), noise.normal(0, 40, 480).astype(np.int16)):
+                            parts = [tone(each, milliseconds / 1000, amplitude) for each in frequencies]
+                            bursts += [before, np.sum(parts, axis=0, dtype=np.int16)]
+                    found = measure(g711(np.concatenate(bursts), codec)).duplicate_seconds
+                    self.assertEqual(found, 0.0, (codec, amplitude, frequencies))
+
+    def test_a_quiet_line_with_hum(self) -> None:
+        """Hum of the mains (50 Hz) has the period of a packet, and few values in A-law."""
+        generator = np.random.default_rng(5)
+        hum = 14 * np.sin(2 * np.pi * 50 * np.arange(32 * RATE) / RATE)
+        speech = self.speech()
+        for deviation in (0.0, 0.3, 1.0, 2.0, 4.0):
+            for amplitude in (0.5, 1.0, 2.0, 4.0):
+                line = amplitude * hum + generator.normal(0, deviation, len(hum))
+                for codec in ("ALAW", "ULAW"):
+                    samples = np.concatenate((speech, g711(np.rint(line).astype(np.int16), codec)))
+                    self.assertEqual(measure(samples).duplicate_seconds, 0.0, (deviation, amplitude, codec))
 
     def test_quiet_lines_with_a_law_repeat_a_value(self) -> None:
         """A-law has no zero: a line without a signal has the value 8, or -8, with a few others."""

@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
-from tests.audio.fixtures import constant, silence, tone
+from tests.audio.fixtures import Samples, constant, silence, tone
 from tests.audio.mix_monitor import arrive, mix_monitor, speech
 from tests.recordings.finish_fixtures import (
     ENDED_CALL,
@@ -33,6 +33,7 @@ from tests.recordings.finish_fixtures import (
 )
 from tests.subtest import subtest
 from voxrec.archive.interface import ArchiveUnavailable
+from voxrec.audio.pcm_wav import make_header
 from voxrec.errors import Conflict, InvalidInput, NotFound, Unavailable
 from voxrec.model import (
     ANNOUNCEMENT_FAILED,
@@ -236,6 +237,69 @@ class DisplacedTests(FinishTestCase):
         expected = np.stack([np.concatenate(side) for side in (caller, callee)], axis=1)
         np.testing.assert_array_equal(samples[:end], expected[:end])
         self.assertApproximates(done.duration, 8.0, 0.081)
+
+    def test_copies_in_place_of_lost_packets_are_kept(self) -> None:
+        """Without them, the audio would be shorter than the call."""
+        caller = speech(80.0, 1)
+        for number in range(20, len(caller), 20):
+            caller[number] = caller[number - 1]
+        ended_at = STARTED_AT + timedelta(seconds=80.1)
+        self.fixture.update_recording(timeline=(TimelineEntry(at=80.1, event="hangup"),), ended_at=ended_at)
+        legs = mix_monitor(arrive(caller), arrive(speech(80.0, 2), lost=20))
+        self.fixture.write_legs(*legs)
+        done = self.run_job()
+        assert done.verdict is not None
+        assert done.verdict.caller is not None
+        self.assertGreater(done.verdict.caller.duplicate_seconds, 3.0)
+        samples, _ = soundfile.read(self.fixture.root / PATH, dtype="int16")
+        np.testing.assert_array_equal(samples, np.stack(legs, axis=1))
+
+
+class DamagedLegTests(FinishTestCase):
+    """Whatever happened to the file of one side, the other one is complete."""
+
+    def finish(self, damaged: bytes, whole: Samples) -> Recording:
+        self.fixture = FinishFixture(self.base / str(len(list(self.base.iterdir()))))
+        self.fixture.write_legs(damaged, whole)
+        done = self.run_job()
+        self.assertEqual(done.state, RecordingState.COMPLETED)
+        samples, _ = soundfile.read(self.fixture.root / PATH, dtype="int16")
+        np.testing.assert_array_equal(samples[: len(whole), 1], whole)
+        return done
+
+    def test_truncated_at_each_byte_of_its_header(self) -> None:
+        whole = tone(440, 0.5)
+        content = make_header(8000, 1, 8000) + tone(880, 0.5).tobytes()
+        for size in range(52):
+            done = self.finish(content[:size], whole)
+            assert done.verdict is not None
+            self.assertIn("one-way audio: caller " + ("silent" if size >= 46 else "empty"), done.verdict.reasons, size)
+            self.assertIs(done.verdict.repaired, size >= 46)
+
+    def test_a_header_of_another_length(self) -> None:
+        whole = tone(440, 0.5)
+        samples = tone(880, 0.5)
+        for frames in (1, 3999, 4001, 1 << 30):
+            done = self.finish(make_header(8000, 1, 2 * frames) + samples.tobytes(), whole)
+            assert done.verdict is not None
+            self.assertTrue(done.verdict.repaired)
+            joined, _ = soundfile.read(self.fixture.root / PATH, dtype="int16")
+            np.testing.assert_array_equal(joined[:, 0], samples)
+
+    def test_each_byte_of_the_header(self) -> None:
+        """A wrong byte is repaired, or makes the side unreadable; it does not make finishing fail."""
+        whole = tone(440, 0.1)
+        content = bytearray(make_header(8000, 1, 1600) + tone(880, 0.1).tobytes())
+        for offset in range(44):
+            for value in (content[offset] ^ 1, content[offset] ^ 0x80, 255 - content[offset]):
+                damaged = content.copy()
+                damaged[offset] = value
+                self.finish(bytes(damaged), whole)
+        self.flushLoggedErrors()
+
+    def test_legs_of_very_different_lengths(self) -> None:
+        done = self.finish(make_header(8000, 1, 2) + b"\1\0", tone(440, 100.0))
+        self.assertEqual(done.duration, 100.0)
 
 
 class AbsentTests(FinishTestCase):

@@ -1,6 +1,7 @@
 """Tests of voxrec.recordings.legs. The whole job is tested in tests.recordings.test_finish."""
 
 import os
+import struct
 from pathlib import Path
 from unittest import SkipTest
 from uuid import UUID
@@ -92,6 +93,22 @@ class ExamineTests(LegTestCase):
         self.assertEqual(examine_leg(None, self.work_files), Leg())
         self.assertIsNone(examine_leg(self.write_leg(self.wav(0)), self.work_files).audio)
         self.assertEqual(examine_leg(self.write_leg(b"not audio" * 9), self.work_files), Leg(unreadable=True))
+
+    def test_header_that_is_damaged(self) -> None:
+        """Such a leg must not keep the other one from being finished, or be resampled to gigabytes."""
+        content = self.wav(1)
+        for offset, field in (
+            (22, struct.pack("<H", 2)),
+            (22, struct.pack("<H", 0)),
+            (24, struct.pack("<I", 1)),
+            (24, struct.pack("<I", 0)),
+            (24, struct.pack("<I", 0x40001F40)),
+            (34, struct.pack("<H", 3)),
+        ):
+            path = self.write_leg(content[:offset] + field + content[offset + len(field) :])
+            with self.subTest(offset=offset, field=field):
+                self.assertEqual(examine_leg(path, self.work_files), Leg(unreadable=True))
+                self.assertTrue(path.exists())
 
     def test_what_is_not_a_regular_file_is_unreadable_and_kept(self) -> None:
         """Another account can write to the spool: a link in it must not bring another file into a Recording."""

@@ -21,6 +21,9 @@ from voxrec.audio.repetitions import MIXMONITOR_FRAME, Spans, find_duplicates, f
 from voxrec.model import Side
 
 _MAX_AHEAD_SECONDS: Final = 0.1  # by which MixMonitor lets a party be ahead before it writes silence for the other one
+# Copies are removed if they are at least 1 % of the audio. Then four packets of 20 ms, which make MixMonitor write
+# silence, arrive twice within 8 s on average.
+_MAX_WAIT_SECONDS: Final = 30.0
 _OVERLAP_SECONDS: Final = 0.64  # of two windows: whole frames of MixMonitor, and longer than any event
 
 
@@ -37,7 +40,8 @@ def find_surplus(legs: Mapping[Side, Path]) -> Mapping[Side, list[Cut]]:
         rates = {reader.samplerate for reader in readers.values()}
         if len(rates) > 1:
             return {}
-        matching = _Matching(round(_MAX_AHEAD_SECONDS * rates.pop()))
+        (rate,) = rates
+        matching = _Matching(round(_MAX_AHEAD_SECONDS * rate), round(_MAX_WAIT_SECONDS * rate))
         for event in _events(legs, readers):
             if event.is_copy:
                 matching.add_copy(event.side, event.cut)
@@ -124,10 +128,14 @@ class _Copy:
 
 
 class _Matching:
-    """Matches copies of one side with silence, or copies, of the other one. Lengths are in frames."""
+    """Matches copies of one side with silence, or copies, of the other one. Lengths are in frames.
 
-    def __init__(self, max_ahead: int) -> None:
+    A copy waits for ``max_wait``: later silence has another cause, and the copy has replaced a packet that was lost.
+    """
+
+    def __init__(self, max_ahead: int, max_wait: int) -> None:
         self._max_ahead = max_ahead
+        self._max_wait = max_wait
         self._ahead: dict[Side, deque[_Copy]] = {side: deque() for side in Side}
         self._cuts: dict[Side, list[Cut]] = {side: [] for side in Side}
         self._found = self._matched = 0
@@ -136,6 +144,7 @@ class _Matching:
         """Add a copy: its side is ahead by it, or less behind."""
         length = cut.end - cut.start
         self._found += length
+        self._forget(cut.start - self._max_wait)
         taken = self._take(side.other, length)
         copy = _Copy(cut, length - taken)
         self._matched += taken
@@ -149,9 +158,16 @@ class _Matching:
 
     def add_gap(self, side: Side, cut: Cut) -> None:
         """Add silence: it is cut as far as the other side is ahead."""
+        self._forget(cut.start - self._max_wait)
         taken = self._take(side.other, cut.end - cut.start)
         if taken:
             self._cuts[side].append(Cut(cut.start, cut.start + taken))
+
+    def _forget(self, position: int) -> None:
+        """Forget the copies before a position."""
+        for ahead in self._ahead.values():
+            while ahead and ahead[0].cut.start < position:
+                ahead.popleft()
 
     def _take(self, side: Side, length: int) -> int:
         """Cut copies by which a side is ahead, up to a length; return how much less it is ahead."""

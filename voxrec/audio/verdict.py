@@ -54,7 +54,7 @@ def make_verdict(
     surplus = surplus_seconds(meters, observed_duration)
     reasons = _speech_reasons(meters) + ((TRUNCATED,) if truncated else ())
     reasons += _loss_reasons(statistics) + _gap_reasons(meters, surplus)
-    reasons += _displacement_reasons(surplus, statistics)
+    reasons += _displacement_reasons(meters, surplus, statistics)
     return Verdict(
         ok=not reasons,
         reasons=reasons,
@@ -62,7 +62,7 @@ def make_verdict(
         callee=_side_verdict(meters[Side.CALLEE]),
         truncated=truncated,
         excess_seconds=round(excess_seconds(meters, observed_duration), 2),
-        displacement_ms=displacement_ms(meters, statistics),
+        displacement_ms=displacement_ms(meters, statistics, observed_duration),
     )
 
 
@@ -116,11 +116,13 @@ def _has_gaps(meter: Meter, seconds: float) -> bool:
     return seconds >= MIN_LOSS * meter.duration and (seconds >= MIN_GAP_SECONDS or meter.gaps >= MIN_GAPS)
 
 
-def _displacement_reasons(surplus: Mapping[Side, float], statistics: RtpStatistics) -> tuple[str, ...]:
+def _displacement_reasons(
+    meters: Mapping[Side, Meter | None], surplus: Mapping[Side, float], statistics: RtpStatistics
+) -> tuple[str, ...]:
     return tuple(
         displaced_reason(side)
         for side, counters in counters_of(statistics).items()
-        if side in surplus or has_jitter(counters)
+        if side in surplus or has_jitter(counters, meters[side])
     )
 
 

@@ -145,7 +145,8 @@ class Verdict(Struct, frozen=True, kw_only=True, rename="camel"):
         int | None,
         doc(
             "By how many milliseconds the parties may be displaced against each other, as far as Asterisk's statistics "
-            "and the audio show it: 20 without impairments, at most 100. Null: not known."
+            "and the audio show it: without impairments the duration of a packet, usually 20, and 6 more for each "
+            "minute, because clocks differ; at most 100. Null: not known."
         ),
     ] = None
 

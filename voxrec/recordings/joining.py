@@ -63,13 +63,16 @@ class JoinedAudio:
 def join_call(call: AlignedCall, recording: Recording, legs: Mapping[Side, Leg], work_files: WorkFiles) -> JoinedAudio:
     """Join a call that was aligned from these legs of a Recording, without packets that were recorded twice.
 
-    Raises AudioError and OSError.
+    Packets that arrive twice make the audio longer than the call. If it is shorter without them, they have replaced
+    packets that were lost, and are kept. Raises AudioError and OSError.
     """
     joined = _join(call, work_files)
     cleaned = remove_duplicates(legs, joined.meters, work_files)
     if cleaned is None:
         return joined
     without = _join(AlignedCall.of(recording, cleaned, work_files), work_files)
+    if without.verdict.truncated and not joined.verdict.truncated:
+        return joined
     return replace(without, verdict=_with_duplicates(without.verdict, joined.verdict))
 
 

@@ -22,6 +22,8 @@ from voxrec.recordings.work_files import WorkFiles
 
 _COPY_BLOCK: Final = 1 << 20  # bytes
 _MIN_SIZE: Final = 46  # bytes: Asterisk's WAV header and one sample
+_SUBTYPE: Final = "PCM_16"
+_RATES: Final = frozenset({8000, 12_000, 16_000, 24_000, 32_000, 44_100, 48_000})  # Hz; Asterisk records at 8 or 16
 _log = Logger()
 
 
@@ -86,6 +88,7 @@ def examine_leg(path: Path | None, work_files: WorkFiles) -> Leg:
             _copy(path, audio)
             repair_header(audio)
         info = probe(audio)
+        _require_telephone_audio(path, info)
     except (AudioError, NotARegularFile) as error:
         _log.error("leg file {path} is not valid audio and is kept: {error}", path=str(path), error=error)
         return Leg(unreadable=True)
@@ -100,6 +103,17 @@ def _refuse_foreign_hard_link(path: Path) -> None:
     status = path.lstat()
     if status.st_nlink > 1 and status.st_uid != path.parent.stat().st_uid:
         raise AudioError(f"{path}: is a hard link to a file of another account")
+
+
+def _require_telephone_audio(path: Path, info: AudioInfo) -> None:
+    """Raise AudioError for what Asterisk does not record, because the header is damaged.
+
+    Otherwise the other leg could not be finished, or a leg would be resampled to gigabytes.
+    """
+    if info.channels != 1 or info.subtype != _SUBTYPE or info.rate not in _RATES:
+        raise AudioError(
+            f"{path}: {info.subtype} with {info.channels} channels at {info.rate} Hz is no telephone audio"
+        )
 
 
 def _copy(source: Path, target: Path) -> None:
