@@ -17,18 +17,26 @@ from voxrec.sandbox.tcp_proxy import TcpProxy
 
 
 class HoldingServer(ProxyServer):
-    """One connection of voxrec. The action that ``factory.awaited`` names is held back, and the connection lost."""
+    """One connection of voxrec, which is lost with the action that ``factory.awaited`` names.
+
+    The action is held back, or only its response is lost, if ``factory.passes`` is set.
+    """
 
     noisy = False
 
     def dataReceived(self, data: bytes) -> None:
         proxy: Any = self.factory
-        if not proxy.awaited or b"Action: %s\r\n" % proxy.awaited not in data:
+        is_login = b"voxrec-no-channel" in data  # which contains StopMixMonitor, too
+        if not proxy.awaited or is_login or b"Action: %s\r\n" % proxy.awaited not in data:
             super().dataReceived(data)
             return
         proxy.awaited = b""
         asterisk: Any = self.peer
-        proxy.held.append((asterisk.transport, data))
+        if proxy.passes:
+            asterisk.transport.write(data)
+        else:
+            proxy.held.append((asterisk.transport, data))
+        proxy.lost += 1
         self.peer = None  # the connection to Asterisk stays open
         client: Any = self.transport
         client.unregisterProducer()  # which it would end
@@ -40,6 +48,8 @@ class HoldingProxy(TcpProxy):
 
     protocol = HoldingServer
     awaited = b""
+    passes = False
+    lost = 0  # connections
 
     def __init__(self, target: int) -> None:
         super().__init__(target)
@@ -52,9 +62,37 @@ class HoldingProxy(TcpProxy):
             transport.write(data)
 
 
-class LateCommandTests(RecordedCallTestCase):
+class LateCommandTestCase(RecordedCallTestCase):
+    """A stack whose connection to AMI leads through a `HoldingProxy`."""
+
     proxy_type = HoldingProxy
 
+    async def wait_for_mix_monitor(self, stack: Stack) -> None:
+        """Wait until exactly one MixMonitor writes both files; one that was executed late has none."""
+        shown: list[str] = []
+
+        async def one() -> bool:
+            shown[:] = await self.mix_monitors(stack)
+            writing = [line.count("/.voxrec-sessions-") for line in shown if "/recording/" in line]
+            return writing == [len(Side)]
+
+        self.assertTrue(await stack.wait_until(one, 30), shown)
+
+    async def mix_monitors(self, stack: Stack) -> list[str]:
+        """Return the lines of Asterisk's console about all MixMonitors."""
+        shown: list[str] = []
+        for name in await self.channel_names(stack):
+            listed = await stack.asterisk.run_console_command(self.reactor, f"mixmonitor list {name}")
+            shown.extend(line for line in listed.splitlines() if line.startswith("0x"))
+        return shown
+
+    async def channel_names(self, stack: Stack) -> list[str]:
+        """Return Asterisk's names for all channels."""
+        lines = (await stack.asterisk.run_console_command(self.reactor, "core show channels concise")).splitlines()
+        return [line.split("!")[0] for line in lines if "!" in line]
+
+
+class LateCommandTests(LateCommandTestCase):
     async def test_commands_to_record_are_executed_during_later_pauses(self) -> None:
         stack, proxy = await self.start_stack_behind_proxy()
         assert isinstance(proxy, HoldingProxy)
@@ -119,27 +157,3 @@ class LateCommandTests(RecordedCallTestCase):
             for name in await self.channel_names(stack)
         ]
         return next((found[1] for text in shown if (found := re.search(r"VOXREC_MONITOR=(\S+)", text))), "")
-
-    async def wait_for_mix_monitor(self, stack: Stack) -> None:
-        """Wait until exactly one MixMonitor writes both files; one that was executed late has none."""
-        shown: list[str] = []
-
-        async def one() -> bool:
-            shown[:] = await self.mix_monitors(stack)
-            writing = [line.count("/.voxrec-sessions-") for line in shown if "/recording/" in line]
-            return writing == [len(Side)]
-
-        self.assertTrue(await stack.wait_until(one, 30), shown)
-
-    async def mix_monitors(self, stack: Stack) -> list[str]:
-        """Return the lines of Asterisk's console about all MixMonitors."""
-        shown: list[str] = []
-        for name in await self.channel_names(stack):
-            listed = await stack.asterisk.run_console_command(self.reactor, f"mixmonitor list {name}")
-            shown.extend(line for line in listed.splitlines() if line.startswith("0x"))
-        return shown
-
-    async def channel_names(self, stack: Stack) -> list[str]:
-        """Return Asterisk's names for all channels."""
-        lines = (await stack.asterisk.run_console_command(self.reactor, "core show channels concise")).splitlines()
-        return [line.split("!")[0] for line in lines if "!" in line]
