@@ -9,6 +9,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
@@ -76,6 +77,8 @@ class ModelChannel:
 class ModelMonitor:
     """A MixMonitor: its id, the channel that it records, its files by side, and the directory in which it opens them.
 
+    Its id is an address in memory, which Asterisk uses again for the next one.
+
     ``opened``: it has opened its files.
     """
 
@@ -109,7 +112,6 @@ class ModelAsterisk:
         self.reported_gone: set[str] = set()  # callers and legs whose end was reported
         self.violations: list[str] = []  # commands that are wrong, such as those about these channels
         self._channel_count = 0
-        self._monitor_count = 0
 
     # Requests.
 
@@ -197,10 +199,8 @@ class ModelAsterisk:
     def _start_monitor(self, channel: ModelChannel, options: str) -> AmiResponse:
         found = re.match(r"r\((.*)/(.*)\.wav\)t\(.*/(.*)\.wav\)i\((.*)\)S?(a?)", options)
         assert found is not None, options
-        self._monitor_count += 1
-        monitor = ModelMonitor(
-            f"0x{self._monitor_count}", channel.id, (found[2], found[3]), found[1], appends=found[5] == "a"
-        )
+        address = next(address for number in count(1) if (address := f"0x{number}") not in self.monitors)
+        monitor = ModelMonitor(address, channel.id, (found[2], found[3]), found[1], appends=found[5] == "a")
         if monitor.directory not in self.revoked:
             others = [other for other in self.monitors.values() if other.channel == channel.id and self.records(other)]
             self.violations += [f"{channel.id} is recorded twice" for _ in others]

@@ -91,8 +91,10 @@ def watch_strays(core: MonitorCore) -> None:
 
 
 async def stop_stray(core: MonitorCore, channel: str) -> None:
-    """Stop a MixMonitor that was started late while none was to record: it would stay until its channel ends."""
+    """Stop a MixMonitor that was started late while none was to record: it would stay until its channel ends.
+
+    It can have the id of one that has ended: an id is an address in Asterisk's memory, which is used again.
+    """
     with suppress(VoxrecError):
-        stray = await core.commands.find(channel)
-        if stray not in ("", core.monitor):
+        if stray := await core.commands.find(channel):
             await core.commands.stop(channel, stray)
