@@ -1,6 +1,5 @@
 """AMI commands that Asterisk receives after voxrec has lost the connection: a proxy holds them back."""
 
-import re
 import time
 from typing import Any
 
@@ -36,6 +35,7 @@ class HoldingServer(ProxyServer):
             asterisk.transport.write(data)
         else:
             proxy.held.append((asterisk.transport, data))
+            asterisk.dataReceived = proxy.responses.append
         proxy.lost += 1
         self.peer = None  # the connection to Asterisk stays open
         client: Any = self.transport
@@ -54,6 +54,7 @@ class HoldingProxy(TcpProxy):
     def __init__(self, target: int) -> None:
         super().__init__(target)
         self.held: list[tuple[Any, bytes]] = []
+        self.responses: list[bytes] = []  # to the actions that were held back
 
     def deliver(self) -> None:
         """Send to Asterisk what was held back."""
@@ -131,29 +132,21 @@ class LateCommandTests(LateCommandTestCase):
         await stack.request_json("POST", path, {"state": "paused"})
         paused = time.monotonic()
         self.assertEqual(len(proxy.held), 1)
-        before = await self.started_last(stack)
+        proxy.responses.clear()
         proxy.deliver()
-        await self.wait_until_stopped(stack, before)
+        await self.wait_until_stopped(stack, proxy)
         await self.sleep(seconds)
         proxy.awaited = awaited
         resuming = time.monotonic()
         await stack.request_json("POST", path, {"state": "recording"})
         return paused, resuming
 
-    async def wait_until_stopped(self, stack: Stack, before: str) -> None:
-        """Wait until Asterisk has started a MixMonitor after that with the id ``before``, and voxrec has stopped it."""
+    async def wait_until_stopped(self, stack: Stack, proxy: HoldingProxy) -> None:
+        """Wait until Asterisk has started the MixMonitor that was held back, and voxrec has stopped it."""
 
         async def stopped() -> bool:
             executed = await self.mix_monitors(stack)
             self.assertEqual([line for line in executed if "/recording/" in line], [], "it has files")
-            return not executed and await self.started_last(stack) != before
+            return not executed and b"MixMonitorID: " in b"".join(proxy.responses)
 
         self.assertTrue(await stack.wait_until(stopped, 10))
-
-    async def started_last(self, stack: Stack) -> str:
-        """Return the id of the MixMonitor that was started last, which its channel stores; empty if none was."""
-        shown = [
-            await stack.asterisk.run_console_command(self.reactor, f"core show channel {name}")
-            for name in await self.channel_names(stack)
-        ]
-        return next((found[1] for text in shown if (found := re.search(r"VOXREC_MONITOR=(\S+)", text))), "")
