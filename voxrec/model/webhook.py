@@ -1,7 +1,5 @@
 """Webhooks: the endpoints that receive events by HTTP, and the messages that they receive."""
 
-import base64
-import binascii
 import enum
 import re
 from datetime import datetime
@@ -19,7 +17,6 @@ from voxrec.model.recording import RecordingState, Verdict
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the public part of every secret
 MAX_HEADERS: Final = 20
-_SECRET_BYTES: Final = range(24, 65)  # Standard Webhooks 1.0, "Signature scheme"
 _HEADER_NAME: Final = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$"  # RFC 9110 section 5.6.2
 _HEADER_VALUE: Final = r"^[!-~](?:[ -~]*[!-~])?$"
 # Set by voxrec, or about the connection (RFC 9110 section 7.6.1).
@@ -83,17 +80,16 @@ class WebhookEvent(enum.StrEnum):
 HeaderName = Annotated[str, Meta(pattern=_HEADER_NAME)]
 HeaderValue = Annotated[str, Meta(pattern=_HEADER_VALUE, max_length=1024)]
 _BASE64: Final = "[A-Za-z0-9+/]"
-_SECRET_PATTERN: Final = (  # 24 to 63 bytes in base64, or 64
+_SECRET_PATTERN: Final = (  # 24 to 63 bytes in base64, or 64 (Standard Webhooks 1.0, "Signature scheme")
     rf"^whsec_(?:(?:{_BASE64}{{4}}){{8,20}}(?:{_BASE64}{{2}}==|{_BASE64}{{3}}=)?"
     rf"|(?:{_BASE64}{{4}}){{21}}(?:{_BASE64}{{2}}==)?)$"
 )
 Secret = Annotated[
     str,
     Meta(
-        pattern=r"^whsec_[A-Za-z0-9+/]{32,88}={0,2}$",
         description="Secret of the signatures: whsec_ and 24 to 64 bytes in base64.",
         examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
-        extra_json_schema={"pattern": _SECRET_PATTERN},  # what secret_errors() checks
+        extra_json_schema={"pattern": _SECRET_PATTERN},  # what secret_errors() checks; msgspec would prefer its own one
     ),
 ]
 
@@ -298,11 +294,7 @@ class DeliveryMessage(Struct, frozen=True, kw_only=True, rename="camel"):
 
 def secret_errors(secret: str) -> list[FieldError]:
     """Return an error if a secret does not have the form of Standard Webhooks."""
-    try:
-        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if secret.startswith(SECRET_PREFIX) and len(key) in _SECRET_BYTES:
+    if re.fullmatch(_SECRET_PATTERN, secret):
         return []
     return [
         FieldError("secret", f"must be {SECRET_PREFIX} and 24 to 64 bytes in base64", FieldErrorCode.SECRET_INVALID)
