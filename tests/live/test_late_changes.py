@@ -3,10 +3,8 @@
 import time
 
 from tests.live.test_late_commands import HoldingProxy, LateCommandTestCase
-from tests.live.test_recording_engine import BLOCK_SECONDS, QUEUED_SECONDS
-from voxrec.sandbox import tones
+from tests.live.test_recording_engine import BLOCK_SECONDS
 from voxrec.sandbox.impaired_call import ImpairedCall
-from voxrec.sandbox.noise import find_pieces
 from voxrec.sandbox.stack import Stack
 
 
@@ -30,33 +28,6 @@ class LateChangeTests(LateCommandTestCase):
 
         self.assertTrue(await stack.wait_until(changed, 10), state)
         return moments[-1]
-
-    async def pieces_of_call(self, stack: Stack, call: ImpairedCall, profile: str) -> list[list[float]]:
-        """End the call; return for each side when the pieces of its audio that were recorded were sent."""
-        await call.wait_until_sent()
-        await call.caller.hang_up_call()
-        recording = await stack.wait_for_recording(profile)
-        audio = self.directory / "recording.wav"
-        audio.write_bytes((await stack.request("GET", f"/recordings/{recording['id']}/audio")).body)
-        samples, rate = tones.load_audio(audio)
-        moments = []
-        for channel, peer in enumerate((call.caller, call.callee)):
-            recorded = (samples[:, channel] * 32768).round().astype("int16")
-            pieces = find_pieces(peer.media.noise, peer.media.codec.rate, recorded, rate)
-            moments.append([peer.media.piece_times[one.index] for one in pieces if one.index in peer.media.piece_times])
-        return moments
-
-    def assert_silent(self, call: ImpairedCall, moments: list[list[float]], paused: float, resuming: float) -> None:
-        """Assert that nothing that was said in a pause was recorded."""
-        for peer, of_side in zip((call.caller, call.callee), moments, strict=True):
-            first, last = paused + peer.media.ptime / 1000, resuming - QUEUED_SECONDS
-            leaked = [round(at - resuming, 3) for at in of_side if first <= at < last]
-            self.assertEqual(leaked, [], "recorded in a pause")
-
-    def assert_recorded(self, moments: list[list[float]], resuming: float) -> None:
-        """Assert that the recording has not ended with the last pause."""
-        for of_side in moments:
-            self.assertGreater(sum(at > resuming + 0.5 for at in of_side), 30, "nothing after the last pause")
 
     async def start_call_behind_proxy(self) -> tuple[Stack, HoldingProxy, ImpairedCall, str, str]:
         """Start a stack and a call, and return them, the id of its Profile, and the path of its live recording."""

@@ -79,6 +79,33 @@ class LateCommandTestCase(RecordedCallTestCase):
 
         self.assertTrue(await stack.wait_until(one, 30), shown)
 
+    async def pieces_of_call(self, stack: Stack, call: ImpairedCall, profile: str) -> list[list[float]]:
+        """End the call; return for each side when the pieces of its audio that were recorded were sent."""
+        await call.wait_until_sent()
+        await call.caller.hang_up_call()
+        recording = await stack.wait_for_recording(profile)
+        audio = self.directory / "recording.wav"
+        audio.write_bytes((await stack.request("GET", f"/recordings/{recording['id']}/audio")).body)
+        samples, rate = tones.load_audio(audio)
+        moments = []
+        for channel, peer in enumerate((call.caller, call.callee)):
+            recorded = (samples[:, channel] * 32768).round().astype("int16")
+            pieces = find_pieces(peer.media.noise, peer.media.codec.rate, recorded, rate)
+            moments.append([peer.media.piece_times[one.index] for one in pieces if one.index in peer.media.piece_times])
+        return moments
+
+    def assert_silent(self, call: ImpairedCall, moments: list[list[float]], paused: float, resuming: float) -> None:
+        """Assert that nothing that was said in a pause was recorded."""
+        for peer, of_side in zip((call.caller, call.callee), moments, strict=True):
+            first, last = paused + peer.media.ptime / 1000, resuming - QUEUED_SECONDS
+            leaked = [round(at - resuming, 3) for at in of_side if first <= at < last]
+            self.assertEqual(leaked, [], "recorded in a pause")
+
+    def assert_recorded(self, moments: list[list[float]], resuming: float) -> None:
+        """Assert that the recording has not ended with the last pause."""
+        for of_side in moments:
+            self.assertGreater(sum(at > resuming + 0.5 for at in of_side), 30, "nothing after the last pause")
+
     async def mix_monitors(self, stack: Stack) -> list[str]:
         """Return the lines of Asterisk's console about all MixMonitors."""
         shown: list[str] = []
@@ -110,20 +137,10 @@ class LateCommandTests(LateCommandTestCase):
         await self.sleep(0.3)
         pauses.append(await self.pause(stack, path, proxy, BLOCK_SECONDS + 0.5, awaited=b""))
         await self.wait_for_mix_monitor(stack)
-        await call.wait_until_sent()
-        await call.caller.hang_up_call()
-        recording = await stack.wait_for_recording(profile)
-        audio = self.directory / "recording.wav"
-        audio.write_bytes((await stack.request("GET", f"/recordings/{recording['id']}/audio")).body)
-        samples, rate = tones.load_audio(audio)
-        for channel, peer in enumerate((call.caller, call.callee)):
-            recorded = (samples[:, channel] * 32768).round().astype("int16")
-            pieces = find_pieces(peer.media.noise, peer.media.codec.rate, recorded, rate)
-            moments = [peer.media.piece_times[one.index] for one in pieces if one.index in peer.media.piece_times]
-            for paused, resuming in pauses:
-                first, last = paused + peer.media.ptime / 1000, resuming - QUEUED_SECONDS
-                self.assertEqual([at - resuming for at in moments if first <= at < last], [], "recorded in a pause")
-            self.assertGreater(sum(at > pauses[-1][1] + 0.5 for at in moments), 30, "nothing after the last pause")
+        moments = await self.pieces_of_call(stack, call, profile)
+        for paused, resuming in pauses:
+            self.assert_silent(call, moments, paused, resuming)
+        self.assert_recorded(moments, pauses[-1][1])
 
     async def pause(
         self, stack: Stack, path: str, proxy: HoldingProxy, seconds: float, *, awaited: bytes

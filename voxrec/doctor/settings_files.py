@@ -66,7 +66,7 @@ def _contains_secrets(config: Config) -> bool:
 
 
 def _secret_files(config: Config) -> Iterator[Path]:
-    """Yield the files that contain nothing but secrets. The credentials of the unit belong to systemd."""
+    """Yield the files that contain only a secret, except the credentials of the unit, which systemd reads."""
     yield from (Path(file) for _, file in _secrets(config) if file.startswith("/"))
     key = parse_listen(config.rest.listen).options.get("privateKey", "")
     yield from (Path(file) for file in (key, config.mail.signing_key) if file.startswith("/"))

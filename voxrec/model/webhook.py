@@ -89,7 +89,8 @@ Secret = Annotated[
     Meta(
         description="Secret of the signatures: whsec_ and 24 to 64 bytes in base64.",
         examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
-        extra_json_schema={"pattern": _SECRET_PATTERN},  # what secret_errors() checks; msgspec would prefer its own one
+        # for the OpenAPI document only: secret_errors() checks it, and its message is clearer than that of msgspec
+        extra_json_schema={"pattern": _SECRET_PATTERN},
     ),
 ]
 
